@@ -1,0 +1,1 @@
+"""Policies: from a report to a decision, with the reason."""

@@ -1,0 +1,128 @@
+"""Champion against challenger, on given rows or on what was recorded since the challenger was trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlflow
+import numpy as np
+
+from mlflow_drift.config import Settings
+from mlflow_drift.errors import InvalidInputError, invalid
+from mlflow_drift.hooks import announce
+from mlflow_drift.inputs import as_frame, as_labels, check_name, match_columns
+from mlflow_drift.models import digest, download, find_version, load_predictor, load_profile, trained_until
+from mlflow_drift.recording.windows import read_window
+from mlflow_drift.registry.evidence import leave_evidence
+from mlflow_drift.validation.comparing import compare
+from mlflow_drift.values import Verdict, Window
+
+__all__ = ["labelled_since_training", "validate"]
+
+
+def validate(
+    name: str,
+    challenger: str | int,
+    champion: str | int = "champion",
+    data: tuple[Any, Any] | None = None,
+    *,
+    alpha: float = 0.05,
+    min_samples: int = 1000,
+    critical_regression: float = 0.02,
+    settings: Settings | None = None,
+) -> Verdict:
+    """Compare two versions of a model and leave the evidence that the registry's gate asks for.
+
+    Parameters
+    ----------
+    name : str
+        The registered model.
+    challenger, champion : str or int
+        Versions or aliases.
+    data : (X, y), optional
+        Rows and labels that neither model was trained on, in time order. By default the recorded and
+        labelled requests that are newer than the challenger's training rows.
+    alpha : float in (0, 1)
+        Rate at which a challenger that is no better may pass, however often it is validated.
+    min_samples : int
+        Rows below which nothing passes.
+    critical_regression : float
+        How much any critical metric may get worse, absolute.
+
+    Returns
+    -------
+    Verdict
+        PASS, FAIL or INCONCLUSIVE, with the figures and the reasons. It is left on the challenger's version as
+        evidence, bound to both versions and to the challenger's artifacts.
+
+    Raises
+    ------
+    NotFoundError
+        If the model, a version, or the recorded rows do not exist.
+    InvalidInputError
+        If the two versions are one, or ``data`` does not fit the model.
+    UnreachableError
+        If MLflow does not answer.
+    """
+    check_name(name)
+    new, old = find_version(name, challenger), find_version(name, champion)
+    if str(new.version) == str(old.version):
+        raise invalid("challenger", "must be another version than the champion", f"{new.version} for both", "Name it.")
+    new_uri, old_uri = f"models:/{name}/{new.version}", f"models:/{name}/{old.version}"
+    window = _recorded(name, str(new.version), settings) if data is None else _given(data, old_uri)
+    assert window.labels is not None
+    verdict = compare(
+        window.labels,
+        _predict(old_uri, window),
+        _predict(new_uri, window),
+        alpha=alpha,
+        min_samples=min_samples,
+        critical_regression=critical_regression,
+        name=name,
+        version=str(new.version),
+        champion_version=str(old.version),
+        source=window.source,
+    )
+    leave_evidence(verdict, digest(download(new_uri)), mlflow.MlflowClient())
+    announce("verdict_reached", verdict=verdict)
+    return verdict
+
+
+def labelled_since_training(name: str, version: str, settings: Settings | None = None) -> Window:
+    """Return the recorded and labelled requests that are newer than a version's training rows."""
+    since = trained_until(f"models:/{name}/{version}")
+    labelled = read_window(name, since=since, settings=settings).labelled()
+    if since is not None and labelled.times is not None:
+        # The reader includes its bound; the row trained on last must not judge its own model.
+        labelled = labelled.take(np.asarray(labelled.times > since))
+    return labelled
+
+
+def _recorded(name: str, version: str, settings: Settings | None) -> Window:
+    labelled = labelled_since_training(name, version, settings)
+    if len(labelled) == 0:
+        raise InvalidInputError(
+            f"data: no recorded request of {name!r} that version {version} was not trained on has a label. "
+            "Pass data=(X, y), or log outcomes with mlflow_drift.log_outcomes or `mlflow-drift outcomes`."
+        )
+    return labelled
+
+
+def _given(data: Any, model_uri: str) -> Window:
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise invalid("data", "must be a pair (X, y)", type(data).__name__, "Pass rows and labels, or None.")
+    frame = as_frame(data[0], "data[0]", all_missing="allow")
+    names = load_profile(model_uri).names
+    frame = match_columns(frame, names, "data[0]", "the champion's reference profile")
+    return Window(frame, labels=as_labels(data[1], "data[1]", len(frame)), source={"where": "given"})
+
+
+def _predict(model_uri: str, window: Window) -> Any:
+    try:
+        return load_predictor(model_uri).predict(window.features)
+    except Exception as error:
+        raise InvalidInputError(
+            f"{model_uri}: must answer the {len(window)} validation rows; {type(error).__name__}: {error}. "
+            "Check the model's signature against the rows."
+        ) from error
+

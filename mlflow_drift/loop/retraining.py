@@ -1,0 +1,148 @@
+"""Retraining a registered model on its recorded and labelled requests."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from typing import Any
+
+import mlflow
+import numpy as np
+
+from mlflow_drift.config import Settings
+from mlflow_drift.errors import InvalidInputError
+from mlflow_drift.hooks import announce, parts
+from mlflow_drift.models import find_version, load_native, load_profile
+from mlflow_drift.recording.windows import read_window
+from mlflow_drift.reference import ReferenceProfile
+from mlflow_drift.retraining.curation import assemble
+from mlflow_drift.retraining.training import train_candidate
+from mlflow_drift.values import Action, Candidate, Decision, DriftReport, Window
+from mlflow_drift.wrappers.flavor import log_model
+
+__all__ = ["retrain"]
+
+
+def retrain(
+    name: str,
+    decision: Decision,
+    report: DriftReport,
+    *,
+    champion: str | int = "champion",
+    replay_capacity: int = 1000,
+    random_state: int = 0,
+    settings: Settings | None = None,
+    flavor_kwargs: dict[str, Any] | None = None,
+) -> Candidate:
+    """Train a challenger as decided, and register it as a new version with its lineage.
+
+    Parameters
+    ----------
+    name : str
+        The registered model.
+    decision : Decision
+        What to do, and on which rows of the scanned window.
+    report : DriftReport
+        The report that was decided on; its source pins the rows.
+    champion : str or int
+        Version or alias to start from.
+    replay_capacity : int
+        At most so many rows of the champion's reference are trained on again, against forgetting.
+    flavor_kwargs : dict, optional
+        Passed on to :func:`mlflow_drift.log_model`, such as ``skops_trusted_types``.
+
+    Returns
+    -------
+    Candidate
+        With the name and version under which it is registered. Nothing is promoted.
+
+    Raises
+    ------
+    InvalidInputError
+        If the decision is not to retrain, or none of the chosen rows has a label.
+    PluginError
+        If no trainer accepts the model.
+    """
+    if decision.action is Action.NO_RETRAIN:
+        raise InvalidInputError(f"decision: must be one to retrain; got NO_RETRAIN. {decision.reason}")
+    parent = find_version(name, champion)
+    uri = f"models:/{name}/{parent.version}"
+    window = _decided_rows(name, decision, report, settings)
+    request = assemble(
+        window,
+        model=load_native(uri),
+        action=decision.action,
+        replayed=_replayed(load_profile(uri), replay_capacity, random_state),
+        seed=random_state,
+    )
+    labelled = window.labelled()
+    candidate = train_candidate(
+        request,
+        parts("trainers"),
+        decision_id=decision.decision_id,
+        parent_version=str(parent.version),
+        trained_until=_newest(labelled),
+    )
+    candidate = _register(name, candidate, labelled, report, flavor_kwargs or {})
+    announce("candidate_trained", candidate=candidate)
+    return candidate
+
+
+def _decided_rows(name: str, decision: Decision, report: DriftReport, settings: Settings | None) -> Window:
+    """Read the scanned rows again, with the labels that have arrived since."""
+    window = read_window(
+        name, rows=report.n_current, table_version=report.source.get("table_version"), settings=settings
+    )
+    if decision.window is not None:
+        window = window.take(slice(decision.window.start, decision.window.stop))
+    if len(window.labelled()) == 0:
+        raise InvalidInputError(
+            f"decision: none of the {len(window)} rows to train on has a label yet. Log outcomes with "
+            "mlflow_drift.log_outcomes or `mlflow-drift outcomes`, then retrain."
+        )
+    return window
+
+
+def _replayed(profile: ReferenceProfile, capacity: int, seed: int) -> Any:
+    if profile.target is None or capacity == 0:
+        return None
+    rows = np.random.default_rng(seed).permutation(len(profile.frame))[:capacity]
+    return profile.frame.iloc[rows].reset_index(drop=True), profile.target.iloc[rows].reset_index(drop=True)
+
+
+def _newest(window: Window) -> dt.datetime | None:
+    if window.times is None:
+        return None
+    newest: dt.datetime = window.times[-1].to_pydatetime()
+    return newest
+
+
+def _register(
+    name: str, candidate: Candidate, window: Window, report: DriftReport, flavor_kwargs: dict[str, Any]
+) -> Candidate:
+    """Log the challenger in a run of its own; its reference is what it was trained on."""
+    with mlflow.start_run(run_name=f"{name} {candidate.action.value.lower()}") as run:
+        mlflow.log_params(
+            {
+                "action": candidate.action.value,
+                "trainer": candidate.trainer,
+                "parent_version": candidate.parent_version,
+                "decision_id": candidate.decision_id,
+                "report_id": report.report_id,
+                "table_version": report.source.get("table_version"),
+                "random_state": candidate.seed,
+                "n_rows": candidate.n_rows,
+            }
+        )
+        mlflow.log_metrics(dict(candidate.metrics))
+        info = log_model(
+            candidate.model,
+            reference=window.features,
+            target=window.labels,
+            registered_model_name=name,
+            trained_until=candidate.trained_until,
+            **flavor_kwargs,
+        )
+    return dataclasses.replace(
+        candidate, name=name, version=str(info.registered_model_version), run_id=run.info.run_id
+    )

@@ -1,0 +1,1 @@
+"""Training challengers on recorded rows without forgetting the past."""
