@@ -1,0 +1,1 @@
+"""From Evidence to a DriftReport: how bad, which features, since when."""

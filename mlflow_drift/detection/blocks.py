@@ -1,0 +1,179 @@
+"""How long blocks of consecutive rows must be, so that permuting them is a fair comparison.
+
+Neighbouring rows of a stream resemble each other. Blocks much longer than that memory are nearly
+exchangeable; what dependence remains between neighbouring blocks, and what reference and current differ in
+their memory (a shuffled training set against a live stream), is divided out of the observed statistic.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import fft, stats
+
+from mlflow_drift.detection.histograms import Binned
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["BlockPlan", "correlation_time", "plan_blocks"]
+
+MIN_BLOCKS = 8
+ENOUGH_BLOCKS = 30
+"""Longer blocks than dependence asks for cost no power while this many remain."""
+MOST_BLOCKS = 1000
+MEMORIES = 2.5
+"""Block length in integrated autocorrelation times; neighbouring blocks then correlate by about 0.2."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPlan:
+    """How to cut the rows.
+
+    Parameters
+    ----------
+    length : int
+        Rows a block.
+    inflation : array of shape (n_features,)
+        Variance of the difference between current and reference, relative to its variance under permuted
+        blocks; 1 where rows are independent.
+    inconclusive : str
+        Why no verdict is possible; empty when one is.
+    """
+
+    length: int
+    inflation: NDArray[np.float64]
+    inconclusive: str = ""
+
+
+def correlation_time(codes: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Integrated autocorrelation time of every column, in rows: 1 for independent rows.
+
+    It is 1 + 2 (sum of autocorrelations), summed in pairs until one is no longer significant. One change of
+    level is taken out first, so that a drift inside the window isn't mistaken for a long memory.
+
+    Parameters
+    ----------
+    codes : array of shape (n_rows, n_features)
+        Bin numbers, which no outlier can dominate.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> independent = rng.integers(0, 10, size=(5000, 1))
+    >>> bool(correlation_time(independent)[0] < 1.2), bool(correlation_time(np.repeat(independent, 10, axis=0))[0] > 8)
+    (True, True)
+
+    References
+    ----------
+    Geyer, Practical Markov chain Monte Carlo, Statistical Science 7(4), 1992.
+    """
+    n, d = codes.shape
+    if n < 2 * MIN_BLOCKS:
+        return np.ones(d)
+    centred = _without_one_step(codes.astype(np.float64))
+    variance = (centred**2).sum(axis=0)
+    size = fft.next_fast_len(2 * n, real=True)
+    power = np.abs(fft.rfft(centred, size, axis=0)) ** 2
+    correlation = fft.irfft(power, size, axis=0)[: n // 2] / np.where(variance > 0, variance, 1)
+    pairs = correlation[: len(correlation) // 2 * 2].reshape(-1, 2, d).sum(axis=1)
+    noise = stats.norm.isf(0.05 / d) * math.sqrt(2 / n)
+    pairs[0] -= 1  # the autocorrelation at lag 0
+    kept = np.logical_and.accumulate(pairs > noise, axis=0)
+    # pairs[0] holds lag 1 alone; it counts twice like every other lag.
+    times: NDArray[np.float64] = np.maximum(1.0, 1.0 + 2.0 * np.where(kept, pairs, 0).sum(axis=0))
+    return times
+
+
+def _without_one_step(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centre every column around the two levels of its best single split."""
+    n, d = values.shape
+    values = values - values.mean(axis=0)
+    left = np.arange(1, n)[:, None]
+    sums = np.cumsum(values, axis=0)[:-1]
+    contrast = np.abs(sums) / np.sqrt(left * (n - left))
+    edge = n // 10
+    split = np.argmax(contrast[edge : n - 1 - edge], axis=0) + edge
+    before = np.arange(n)[:, None] <= split
+    total = sums[split, np.arange(d)]
+    centred: NDArray[np.float64] = values - np.where(before, total / (split + 1), -total / (n - 1 - split))
+    return centred
+
+
+def plan_blocks(binned: Binned, block_length: int | None = None) -> BlockPlan:
+    """Choose the block length, or take the given one, and say whether the rows suffice for a verdict.
+
+    Parameters
+    ----------
+    binned : Binned
+        The bin numbers of reference and current rows.
+    block_length : int, optional
+        Rows a block, where the caller knows how long the stream remembers.
+    """
+    n_reference = binned.n_reference
+    n_current = len(binned.codes) - n_reference
+    memory_reference = correlation_time(binned.codes[:n_reference])
+    memory_current = correlation_time(binned.codes[n_reference:])
+    memory = np.maximum(memory_reference, memory_current)
+    shortest = min(n_reference, n_current)
+    if block_length is None:
+        longest = max(1, shortest // MIN_BLOCKS)
+        spare = min(shortest // ENOUGH_BLOCKS, (n_reference + n_current) // MOST_BLOCKS)
+        length = min(longest, max(1, spare, math.ceil(MEMORIES * float(memory.max()))))
+        length = _fitting(length, longest, n_reference, n_current)
+        needed = MIN_BLOCKS * max(1, math.ceil(MEMORIES * _typical(memory, binned.n_bins)))
+    else:
+        length, needed = block_length, MIN_BLOCKS * block_length
+    inflation = _inflation(memory_reference, memory_current, n_reference, n_current, min(length, shortest))
+    return BlockPlan(length, inflation, _shortage(n_reference, n_current, needed))
+
+
+def _typical(memory: NDArray[np.float64], n_bins: NDArray[np.int64]) -> float:
+    """Median over the features that vary: one slow feature must not silence all the others."""
+    varying = memory[n_bins > 1]
+    return float(np.median(varying)) if len(varying) else 1.0
+
+
+def _fitting(length: int, longest: int, n_reference: int, n_current: int) -> int:
+    """Lengthen blocks by up to a third where that leaves fewer rows over."""
+    lengths = np.arange(length, max(length, min(longest, length * 4 // 3)) + 1)
+    lost = (n_reference % lengths) / n_reference + (n_current % lengths) / n_current
+    return int(lengths[np.argmin(lost)])
+
+
+def _inflation(
+    memory_reference: NDArray[np.float64],
+    memory_current: NDArray[np.float64],
+    n_reference: int,
+    n_current: int,
+    length: int,
+) -> NDArray[np.float64]:
+    blocks_reference, blocks_current = n_reference // length, n_current // length
+    truth = _variance_of_mean(memory_reference, n_reference) + _variance_of_mean(memory_current, n_current)
+    within = blocks_reference * _variance_of_mean(memory_reference, length)
+    within = (within + blocks_current * _variance_of_mean(memory_current, length)) / (
+        blocks_reference + blocks_current
+    )
+    return np.maximum(1.0, truth / (within * (1 / blocks_reference + 1 / blocks_current)))
+
+
+def _variance_of_mean(memory: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """Variance of the mean of n rows, that of a row being 1, if correlations decay geometrically."""
+    phi = (memory - 1) / (memory + 1)
+    variance: NDArray[np.float64] = (memory - 2 * phi * (1 - phi**n) / (n * (1 - phi) ** 2)) / n
+    return variance
+
+
+def _shortage(n_reference: int, n_current: int, needed: int) -> str:
+    short = [
+        f"{n} {which} rows" for which, n in (("current", n_current), ("reference", n_reference)) if n < needed
+    ]
+    if not short:
+        return ""
+    return (
+        f"Too few rows to tell drift from the stream's own memory: {' and '.join(short)}, at least {needed} are "
+        f"needed ({MIN_BLOCKS} blocks of {needed // MIN_BLOCKS} rows). Scan a longer window."
+    )

@@ -1,0 +1,149 @@
+"""Runs every registered detector on two frames and gathers what they say."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mlflow_drift.detection.blocks import BlockPlan, plan_blocks
+from mlflow_drift.detection.histograms import bin_rows, count_blocks
+from mlflow_drift.detection.null import JointNull, joint_null
+from mlflow_drift.detection.psi import PSI
+from mlflow_drift.hooks.parts import Detector, HistogramDetector
+from mlflow_drift.reference import kind_of
+from mlflow_drift.values import DetectorResult, Evidence, Sketch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["collect"]
+
+logger = logging.getLogger(__name__)
+
+
+def collect(
+    reference: pd.DataFrame,
+    current: pd.DataFrame,
+    *,
+    detectors: Sequence[Detector],
+    alpha: float,
+    kinds: Sequence[str] | None = None,
+    permutations: int = 999,
+    seed: int = 0,
+    block_length: int | None = None,
+) -> Evidence:
+    """Compare current rows with reference rows by every detector, under one false-alarm rate.
+
+    Detectors over binned counts share one permutation null. Any other brings a p-value of its own; the
+    joint one is then the smallest of them all times their number (Bonferroni).
+
+    Parameters
+    ----------
+    reference, current : DataFrames with the same columns
+        Rows in time order.
+    detectors : sequence of Detector
+        A detector that raises, or returns no p-value in [0, 1], is reported as failed and takes no part.
+    alpha : float
+        The rate at which a verdict will be drawn: decides how many permutations are needed at least.
+    kinds : sequence of str, optional
+        "numeric", "categorical", "boolean" or "datetime" for each column; inferred if None.
+    permutations : int
+        Raised to 10 / alpha where that is more.
+    seed : int
+        Seeds the permutations.
+    block_length : int, optional
+        Consecutive rows that are kept together; chosen from the data if None.
+
+    Examples
+    --------
+    >>> from mlflow_drift.detection.ks import KS
+    >>> rows = pd.DataFrame({"x": np.random.default_rng(0).normal(size=500)})
+    >>> collect(rows, rows + 1, detectors=[KS()], alpha=0.05).p_value
+    0.001
+    """
+    kinds = (
+        tuple(kinds) if kinds is not None else tuple(kind_of(reference[name]) for name in reference.columns)
+    )
+    binned = bin_rows(reference, current, kinds)
+    plan = plan_blocks(binned, block_length)
+    sketch = count_blocks(binned, min(plan.length, binned.n_reference, len(current)))
+    permutations = max(permutations, math.ceil(10 / alpha))
+    if plan.inconclusive:
+        return _inconclusive(sketch, plan.inconclusive, seed)
+    built_in = [detector for detector in detectors if isinstance(detector, HistogramDetector)]
+    others = [detector for detector in detectors if not isinstance(detector, HistogramDetector)]
+    null = joint_null(sketch, [*built_in], permutations=permutations, seed=seed, inflation=plan.inflation)
+    results = [*null.results, *(_run(detector, reference, current) for detector in others)]
+    p_value, n_votes = _combined(null, results[len(built_in) :])
+    return Evidence(
+        p_value=p_value,
+        detectors=tuple(results),
+        features=_features(sketch, null, np.minimum(1.0, null.adjusted * max(1, n_votes))),
+        sketch=sketch,
+        null_psi=_psi_bias(sketch, null, plan, permutations, seed),
+        inconclusive="" if n_votes else _all_failed(results),
+        permutations=permutations,
+        seed=seed,
+    )
+
+
+def _run(detector: Detector, reference: pd.DataFrame, current: pd.DataFrame) -> DetectorResult:
+    """Run a detector that brings its own p-value; on copies, as it is somebody else's code."""
+    try:
+        result = detector.fit(reference.copy()).score(current.copy())
+        if not isinstance(result, DetectorResult):
+            raise TypeError(f"score must return a DetectorResult; got {type(result).__name__}")
+        if result.error is None and not 0 <= result.p_value <= 1:
+            raise ValueError(f"p_value must lie in [0, 1]; got {result.p_value!r}")
+    except Exception as error:  # a broken detector must not silence the others
+        logger.warning("detector %r failed and takes no part", detector.name, exc_info=True)
+        return DetectorResult(detector.name, error=f"{type(error).__name__}: {error}")
+    return result
+
+
+def _combined(null: JointNull, others: Sequence[DetectorResult]) -> tuple[float, int]:
+    votes = [result.p_value for result in others if result.error is None]
+    if not math.isnan(null.p_value):
+        votes.append(null.p_value)
+    return (min(1.0, len(votes) * min(votes)), len(votes)) if votes else (1.0, 0)
+
+
+def _all_failed(results: Sequence[DetectorResult]) -> str:
+    failed = "; ".join(f"{result.name}: {result.error}" for result in results if result.error)
+    return f"No detector could vote ({failed or 'none is registered'}). Repair or register one."
+
+
+def _features(sketch: Sketch, null: JointNull | None, adjusted: NDArray[np.float64]) -> pd.DataFrame:
+    unknown = np.full(len(sketch.names), np.nan)
+    columns: dict[str, Any] = {"name": list(sketch.names), "kind": list(sketch.kinds)}
+    for name in ("psi", "js", "ks"):
+        columns[name] = unknown if null is None else null.observed.get(name, unknown)
+    return pd.DataFrame({**columns, "p_adjusted": adjusted})
+
+
+def _psi_bias(
+    sketch: Sketch, null: JointNull, plan: BlockPlan, permutations: int, seed: int
+) -> NDArray[np.float64]:
+    """Mean PSI under the null, which severity needs even where nobody registered PSI."""
+    if "psi" not in null.mean:
+        null = joint_null(sketch, [PSI()], permutations=permutations, seed=seed, inflation=plan.inflation)
+    return null.mean["psi"]
+
+
+def _inconclusive(sketch: Sketch, reason: str, seed: int) -> Evidence:
+    n_features = len(sketch.names)
+    return Evidence(
+        p_value=1.0,
+        detectors=(),
+        features=_features(sketch, None, np.ones(n_features)),
+        sketch=sketch,
+        null_psi=np.zeros(n_features),
+        inconclusive=reason,
+        permutations=0,
+        seed=seed,
+    )
