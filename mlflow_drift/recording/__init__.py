@@ -1,0 +1,22 @@
+"""The inference log: what a served model saw and answered, and what came of it.
+
+``Recorder`` appends to a spool while serving, ``ship`` moves the spool into Delta tables, ``log_outcomes`` adds the
+labels that come late, ``read_window`` gives the rows back.
+"""
+
+from mlflow_drift.recording.decoding import row_ids
+from mlflow_drift.recording.outcomes import OutcomeReceipt, log_outcomes
+from mlflow_drift.recording.recorder import Recorder, RecorderStats, new_request_id
+from mlflow_drift.recording.shipping import ship
+from mlflow_drift.recording.windows import read_window
+
+__all__ = [
+    "OutcomeReceipt",
+    "Recorder",
+    "RecorderStats",
+    "log_outcomes",
+    "new_request_id",
+    "read_window",
+    "row_ids",
+    "ship",
+]

@@ -1,0 +1,227 @@
+"""Outcomes: labels that arrive late, in any order, perhaps twice, perhaps for a row nobody has seen."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from mlflow_drift.config import Settings
+from mlflow_drift.errors import DriftError, InvalidInputError, NotFoundError, UnreachableError, invalid
+from mlflow_drift.inputs import as_labels, check_name
+from mlflow_drift.models import model_exists
+from mlflow_drift.recording.shipping import ship
+from mlflow_drift.recording.table import OUTCOMES, REQUESTS, append_rows, arrow_schema, open_table, table_uri
+
+__all__ = ["OutcomeReceipt", "known_labels", "log_outcomes"]
+
+_KINDS = {pa.bool_(): "booleans", pa.int64(): "integers", pa.float64(): "numbers", pa.string(): "strings"}
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeReceipt:
+    """What became of the labels.
+
+    Parameters
+    ----------
+    written : int
+        Labels written; all of them are kept, whatever the other counts say.
+    unknown : int
+        Labels whose id matches no recorded row so far; they join when such a row arrives.
+    duplicates : int
+        Labels for an id that has one already, or that comes more than once in this call.
+    table : str
+        Where they were written.
+    version : int
+        That table's version afterwards.
+    """
+
+    written: int
+    unknown: int
+    duplicates: int
+    table: str
+    version: int
+
+
+def log_outcomes(
+    name: str,
+    request_ids: Any,
+    labels: Any,
+    *,
+    times: Any = None,
+    settings: Settings | None = None,
+) -> OutcomeReceipt:
+    """Log the outcomes of recorded requests, whenever they become known.
+
+    Parameters
+    ----------
+    name : str
+        The registered model's name.
+    request_ids : sequence of n str
+        Row ids: the request's id, or ``"<id>:<row>"`` for a request of several rows
+        (:func:`mlflow_drift.recording.row_ids`).
+    labels : array of n strings, integers, floats or booleans
+        Of the same type as the model's labels before.
+    times : array of n datetimes, optional
+        When each outcome became known (default: now). Of several labels for one id the one with the newest
+        time wins, of equal times the one logged last. All are kept.
+    settings : Settings, optional
+        Where the inference log lies; default: from the environment.
+
+    Raises
+    ------
+    InvalidInputError
+        If an input is empty, of the wrong type, or the lengths differ.
+    NotFoundError
+        If no such model is recorded or registered.
+    """
+    settings = settings or Settings.load()
+    check_name(name)
+    ids = _ids(request_ids)
+    values = _label_array(labels, len(ids))
+    moments = _moments(times, len(ids))
+    ship(settings, model=name)
+    known = _known_ids(table_uri(settings, name, REQUESTS), ids)
+    if known is None:
+        _require_known_model(name)
+    uri = table_uri(settings, name, OUTCOMES)
+    labelled = _known_ids(uri, ids) or set()
+    version = append_rows(uri, _rows(uri, ids, values, moments))
+    repeated = len(ids) - len(set(ids) - labelled)
+    return OutcomeReceipt(len(ids), sum(key not in (known or ()) for key in ids), repeated, uri, version)
+
+
+def known_labels(
+    name: str, request_ids: Sequence[str], settings: Settings, version: int | None = None
+) -> tuple[pd.Series | None, int | None]:
+    """Return the newest label of each of these ids, indexed by id, and the version of the table they come from."""
+    table = open_table(table_uri(settings, name, OUTCOMES), version)
+    if table is None:
+        return None, None
+    found = table.to_pyarrow_dataset().to_table(
+        filter=ds.field("request_id").isin(pa.array(request_ids, pa.string()))
+    )
+    found = found.sort_by([("time", "ascending"), ("logged_at", "ascending"), ("row", "ascending")])
+    labels = found.select(["request_id", "label"]).to_pandas().drop_duplicates("request_id", keep="last")
+    return labels.set_index("request_id")["label"], table.version()
+
+
+def _ids(request_ids: Any) -> list[str]:
+    if isinstance(request_ids, str):
+        raise invalid("request_ids", "must be a sequence of strings", "one string", "Put it into a list.")
+    ids = as_labels(request_ids, "request_ids").tolist()
+    odd = next((key for key in ids if not isinstance(key, str) or not key), None)
+    if odd is not None:
+        raise invalid(
+            "request_ids",
+            "must be non-empty strings",
+            f"{odd!r} ({type(odd).__name__})",
+            "Pass the ids under which the requests were sent, as text.",
+        )
+    return ids
+
+
+def _label_array(labels: Any, n: int) -> pa.Array:
+    series = as_labels(labels, "labels", n)
+    values = series.tolist()
+    kinds = {bool if isinstance(v, (bool, np.bool_)) else type(v) for v in values}
+    if kinds == {bool}:
+        return pa.array(values, pa.bool_())
+    try:
+        if kinds == {int}:
+            return pa.array(values, pa.int64())
+        if kinds <= {int, float}:
+            return pa.array([float(value) for value in values], pa.float64())
+        if kinds == {str}:
+            return pa.array(values, pa.string())
+    except (pa.ArrowException, OverflowError, UnicodeError) as error:
+        raise invalid(
+            "labels", "must fit 64 bits, or be UTF-8", str(error), "Correct those labels."
+        ) from error
+    found = ", ".join(sorted(kind.__name__ for kind in kinds))
+    raise invalid(
+        "labels", "must all be strings, integers, floats or booleans", found, "Convert them to one type."
+    )
+
+
+def _moments(times: Any, n: int) -> pd.DatetimeIndex:
+    if times is None:
+        return pd.DatetimeIndex([dt.datetime.now(dt.timezone.utc)] * n).as_unit("us")
+    way_out = "Pass one datetime a label, or none for now."
+    if isinstance(times, (str, bytes, dt.datetime)):
+        raise invalid("times", "must be an array of datetimes", type(times).__name__, way_out)
+    try:
+        moments = pd.DatetimeIndex(
+            pd.to_datetime(np.asarray(times) if isinstance(times, list) else times, utc=True)
+        )
+    except (TypeError, ValueError, OverflowError) as error:
+        raise invalid("times", "must be an array of datetimes", str(error), way_out) from error
+    if len(moments) != n:
+        raise invalid(
+            "times", f"must have one value for each of the {n} labels", f"{len(moments)} values", way_out
+        )
+    if moments.isna().any():
+        raise invalid("times", "must not miss values", f"{int(moments.isna().sum())} missing", way_out)
+    return moments.as_unit("us")
+
+
+def _known_ids(uri: str, ids: list[str]) -> set[str] | None:
+    table = open_table(uri)
+    if table is None:
+        return None
+    wanted = ds.field("request_id").isin(pa.array(ids, pa.string()))
+    return set(
+        table.to_pyarrow_dataset().to_table(columns=["request_id"], filter=wanted)["request_id"].to_pylist()
+    )
+
+
+def _require_known_model(name: str) -> None:
+    way_out = (
+        f"Check the spelling; if it is right, serve the model first (mlflow models serve -m 'models:/{name}@champion') "
+        "with the MLFLOW_DRIFT_HOME or MLFLOW_DRIFT_LOG_URI that holds here."
+    )
+    try:
+        exists = model_exists(name)
+    except UnreachableError:
+        raise
+    except DriftError as error:
+        raise NotFoundError(f"name: {name!r} has no recorded requests ({error}). {way_out}") from error
+    if not exists:
+        raise NotFoundError(f"name: no model {name!r} is recorded or registered. {way_out}")
+
+
+def _rows(uri: str, ids: list[str], labels: pa.Array, moments: pd.DatetimeIndex) -> pa.Table:
+    logged_at = time.time_ns() // 1000
+    return pa.table(
+        {
+            "request_id": pa.array(ids, pa.string()),
+            "label": _as_before(uri, labels),
+            "time": pa.array(moments, pa.timestamp("us", "UTC")),
+            "logged_at": pa.array(np.full(len(ids), logged_at)).cast(pa.timestamp("us", "UTC")),
+            "row": pa.array(np.arange(len(ids)), pa.int32()),
+        }
+    )
+
+
+def _as_before(uri: str, labels: pa.Array) -> pa.Array:
+    """Return the labels in the type of those logged before, if no value changes by it."""
+    table = open_table(uri)
+    before = labels.type if table is None else arrow_schema(table).field("label").type
+    if before == labels.type:
+        return labels
+    if {before, labels.type} == {pa.int64(), pa.float64()}:
+        try:
+            return labels.cast(before, safe=True)
+        except pa.ArrowInvalid:
+            pass
+    raise InvalidInputError(
+        f"labels: must be {_KINDS.get(before, before)}, as those logged before; got "
+        f"{_KINDS.get(labels.type, labels.type)}. Convert them, so that one model's labels keep one type."
+    )

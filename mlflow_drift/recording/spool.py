@@ -1,0 +1,340 @@
+"""The spool: append-only segments of framed records, safe against the death of the process that writes them.
+
+Layout of a folder (one folder a model)::
+
+    <stem>.new      being created, holds no record
+    <stem>.open     being written; its writer holds an flock on it, so a free lock means a dead writer
+    <stem>.seg      sealed, never written again
+    quarantine/     what could not be read, kept for inspection
+
+Layout of a segment: 8 bytes of magic, then frames of (length ``u32``, CRC-32 ``u32``, payload). A frame
+counts only when it is complete and its CRC holds. A completed ``write(2)`` lies in the page cache: it
+survives SIGKILL of the process, not loss of the machine (``fsync=True`` is there for those who pay for it).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import secrets
+import shutil
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = [
+    "Contents",
+    "SpoolWriter",
+    "live_writers",
+    "quarantine",
+    "read_segment",
+    "recover",
+    "segments",
+    "writer_for",
+]
+
+logger = logging.getLogger(__name__)
+
+MAGIC = b"MDSPOOL1"
+FRAME = struct.Struct("<II")
+RETRY_AFTER = 0.25
+STALE_NEW = 60.0
+IOV_MAX = 512
+
+
+class SpoolWriter:
+    """Appends records to this process's segment of a folder; a record is safe when ``append`` returns.
+
+    Parameters
+    ----------
+    folder : Path
+        Created when the first record comes.
+    max_segment_bytes, max_age : int, float
+        A segment is sealed when it is that large, or that many seconds old.
+    max_folder_bytes : int
+        No new segment is begun while the folder holds this much, so a shipper that stands still cannot
+        fill the disk.
+    fsync : bool
+        Also survive the loss of the machine, for about 3 ms a record.
+
+    Notes
+    -----
+    ``append`` raises OSError and nothing else; what was written in part is cut off again, and for a quarter
+    of a second further appends fail at once with the same error instead of trying the disk.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        max_segment_bytes: int = 16 << 20,
+        max_age: float = 5.0,
+        max_folder_bytes: int = 1 << 30,
+        fsync: bool = False,
+    ) -> None:
+        self.folder = folder
+        self.max_segment_bytes = max_segment_bytes
+        self.max_age = max_age
+        self.max_folder_bytes = max_folder_bytes
+        self.fsync = fsync
+        self._lock = threading.Lock()
+        self._fd = -1
+        self._path = folder
+        self._size = 0
+        self._born = 0.0
+        self._preambles: set[int] = set()
+        self._failure: OSError | None = None
+        self._retry_at = 0.0
+
+    def append(self, payload: Sequence[bytes], preamble: tuple[int, bytes] | None = None) -> None:
+        """Write one record, whole or not at all.
+
+        Parameters
+        ----------
+        payload : sequence of bytes
+            The record's parts, written one after the other.
+        preamble : (key, bytes), optional
+            A record that must precede it in the same segment; written once a segment and key.
+
+        Raises
+        ------
+        OSError
+            If it could not be written; nothing of it remains in the segment.
+        """
+        frame = _frame(payload)
+        with self._lock:
+            if self._failure is not None and time.monotonic() < self._retry_at:
+                raise OSError(*self._failure.args)
+            try:
+                if self._fd < 0:
+                    self._begin()
+                if preamble is not None and preamble[0] not in self._preambles:
+                    frame = _frame([preamble[1]]) + frame
+                    self._write(frame)
+                    self._preambles.add(preamble[0])
+                else:
+                    self._write(frame)
+                self._failure = None
+            except OSError as error:
+                self._failure, self._retry_at = error, time.monotonic() + RETRY_AFTER
+                self._seal()
+                raise
+            if self._size >= self.max_segment_bytes or time.monotonic() - self._born >= self.max_age:
+                self._seal()
+
+    def seal(self, *, older_than: float = 0.0) -> None:
+        """Seal the current segment if it is that many seconds old, so that it can be deleted once shipped."""
+        with self._lock:
+            if self._fd >= 0 and time.monotonic() - self._born >= older_than:
+                self._seal()
+
+    def abandon(self) -> None:
+        """Forget the segment without sealing it: in a forked child it belongs to the parent.
+
+        Only this process's descriptor is closed. The flock stays with the parent's, so that the parent's
+        death still frees it.
+        """
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+            self._fd = -1
+
+    def _begin(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if _folder_bytes(self.folder) + self.max_segment_bytes > self.max_folder_bytes:
+            raise OSError(errno.EDQUOT, "the spool has reached its size limit", str(self.folder))
+        stem = f"{time.time_ns():019d}-{secrets.token_hex(4)}"
+        born, path = self.folder / f"{stem}.new", self.folder / f"{stem}.open"
+        fd = os.open(born, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            # Locked before it becomes .open, so that no one can take it for a dead writer's.
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.write(fd, MAGIC) != len(MAGIC):
+                raise OSError(errno.ENOSPC, "short write", str(born))
+            born.rename(path)
+        except OSError:
+            os.close(fd)
+            with contextlib.suppress(OSError):
+                born.unlink()
+            raise
+        self._fd, self._path, self._size, self._born = fd, path, len(MAGIC), time.monotonic()
+        self._preambles = set()
+
+    def _write(self, parts: list[bytes]) -> None:
+        if len(parts) > IOV_MAX:
+            parts = [b"".join(parts)]
+        total = sum(map(len, parts))
+        written = os.writev(self._fd, parts)
+        if written != total:
+            raise OSError(errno.ENOSPC, "short write", str(self._path))
+        if self.fsync:
+            os.fdatasync(self._fd)
+        self._size += total
+
+    def _seal(self) -> None:
+        """Cut off what was written in part, rename, close; whatever fails is left to :func:`recover`."""
+        if self._fd < 0:
+            return
+        try:
+            if os.fstat(self._fd).st_size > self._size:
+                os.ftruncate(self._fd, self._size)
+            if self._size > len(MAGIC):
+                self._path.rename(self._path.with_suffix(".seg"))
+            else:
+                self._path.unlink()
+        except OSError as error:
+            logger.warning("segment %s could not be sealed: %s", self._path, error)
+        finally:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _frame(parts: Sequence[bytes]) -> list[bytes]:
+    crc = length = 0
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+        length += len(part)
+    return [FRAME.pack(length, crc), *parts]
+
+
+def _folder_bytes(folder: Path) -> int:
+    total = 0
+    for place in (folder, folder / "quarantine"):
+        with contextlib.suppress(FileNotFoundError), os.scandir(place) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    total += entry.stat(follow_symlinks=False).st_size
+    return total
+
+
+_writers: dict[Path, SpoolWriter] = {}
+_writers_lock = threading.Lock()
+
+
+def writer_for(folder: Path) -> SpoolWriter:
+    """Return this process's writer of a folder, made on first use (so after any fork)."""
+    writer = _writers.get(folder)
+    if writer is None:
+        with _writers_lock:
+            writer = _writers.setdefault(folder, SpoolWriter(folder))
+    return writer
+
+
+def live_writers() -> list[SpoolWriter]:
+    """Return the writers of this process."""
+    return list(_writers.values())
+
+
+def _after_fork_in_child() -> None:
+    global _writers_lock  # noqa: PLW0603 - the parent's threads may have held it
+    _writers_lock = threading.Lock()
+    for writer in _writers.values():
+        writer.abandon()
+    _writers.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a segment holds: its sound frames, up to the first damage.
+
+    Parameters
+    ----------
+    frames : list of (end offset, payload)
+        In the order of writing.
+    sound, size : int
+        Bytes up to the first damage, and of the whole file. Equal if nothing is damaged.
+    """
+
+    frames: list[tuple[int, memoryview]]
+    sound: int
+    size: int
+
+
+def read_segment(path: Path) -> Contents:
+    """Read a segment's sound frames; a foreign file has none."""
+    data = path.read_bytes()
+    if not data.startswith(MAGIC):
+        return Contents([], 0, len(data))
+    frames = list(_frames(memoryview(data)))
+    return Contents(frames, frames[-1][0] if frames else len(MAGIC), len(data))
+
+
+def _frames(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    offset = len(MAGIC)
+    while offset + FRAME.size <= len(data):
+        length, crc = FRAME.unpack_from(data, offset)
+        begin, end = offset + FRAME.size, offset + FRAME.size + length
+        if length == 0 or end > len(data) or zlib.crc32(data[begin:end]) != crc:
+            return
+        yield end, data[begin:end]
+        offset = end
+
+
+def segments(folder: Path) -> dict[str, Path]:
+    """Return the segments of a folder by stem, oldest first; sealed ones win over their former name."""
+    found: dict[str, Path] = {}
+    for suffix in (".open", ".seg"):
+        found.update({path.stem: path for path in folder.glob(f"*{suffix}")})
+    return dict(sorted(found.items()))
+
+
+def recover(folder: Path) -> list[Path]:
+    """Seal the segments of dead processes. Safe to run from several processes at once.
+
+    Returns
+    -------
+    list of Path
+        The segments that were adopted.
+    """
+    for path in folder.glob("*.new"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > STALE_NEW:
+                path.unlink()
+    return [sealed for path in sorted(folder.glob("*.open")) if (sealed := _adopt(path)) is not None]
+
+
+def _adopt(path: Path) -> Path | None:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not path.exists():  # sealed by someone else between open and flock
+            return None
+        return path.rename(path.with_suffix(".seg"))
+    except BlockingIOError:  # its writer lives
+        return None
+    finally:
+        os.close(fd)
+
+
+def quarantine(path: Path, sound: int) -> Path:
+    """Keep a segment's bytes from the first damage on in ``quarantine/``, and report it.
+
+    The segment itself stays as it is: whoever ships its sound part deletes it afterwards.
+    """
+    place = path.parent / "quarantine"
+    place.mkdir(exist_ok=True, mode=0o700)
+    kept = place / f"{path.stem}.from-{sound}"
+    with path.open("rb") as source, kept.open("wb") as target:
+        source.seek(sound)
+        shutil.copyfileobj(source, target)
+    logger.warning(
+        "segment %s is damaged or torn after %d bytes: its good records were kept, the other %d bytes lie in %s",
+        path.name,
+        sound,
+        kept.stat().st_size,
+        kept,
+    )
+    return kept
