@@ -1,0 +1,61 @@
+"""``mlflow-drift audit``."""
+
+from __future__ import annotations
+
+import click
+
+from mlflow_drift.cli.output import FINE, FOUND, command, show_json, show_table
+
+__all__ = ["audit"]
+
+
+@click.command()
+@click.option("--verify", is_flag=True, help="Check that no byte of the log was changed.")
+@click.option("--kind", help="Only entries of this kind, such as promotion_refused.")
+@click.option("--last", default=20, show_default=True, help="How many of the newest entries to show.")
+@command
+def audit(verify: bool, kind: str | None, last: int, as_json: bool) -> int:
+    """Show the audit log, or check it.
+
+    Exits with 1 if --verify finds a change.
+
+    \b
+    Example:  mlflow-drift audit --verify
+    """
+    from mlflow_drift.audit import AuditLog
+    from mlflow_drift.config import Settings
+
+    log = AuditLog(Settings.load().audit_path)
+    if verify:
+        check = log.verify()
+        if as_json:
+            show_json(check)
+        elif check.ok:
+            click.echo(f"{log.path}: {check.entries} entries, every byte as it was written.")
+        else:
+            click.secho(f"{log.path}: {check.problem}", fg="red")
+        return FINE if check.ok else FOUND
+    entries = [entry for entry in log.entries() if kind in (None, entry.kind)][-last:]
+    if as_json:
+        show_json(entries)
+    else:
+        rows = [{"seq": e.seq, "time": e.time, "kind": e.kind, "what": _summary(e.payload)} for e in entries]
+        show_table(str(log.path), ["seq", "time", "kind", "what"], rows)
+    return FINE
+
+
+def _summary(payload: object) -> str:
+    """Name what an entry is about in one line."""
+    wanted = ("model", "name", "version", "target", "verdict", "action", "outcome", "p_value", "severity", "reason")
+    pairs: list[str] = []
+
+    def walk(value: object) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                if key in wanted and isinstance(item, (str, int, float)):
+                    pairs.append(f"{key}={item if not isinstance(item, float) else round(item, 4)}")
+                elif isinstance(item, dict):
+                    walk(item)
+
+    walk(payload)
+    return " ".join(pairs)[:160]

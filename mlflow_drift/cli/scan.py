@@ -1,0 +1,59 @@
+"""``mlflow-drift scan``."""
+
+from __future__ import annotations
+
+import click
+
+from mlflow_drift.cli.output import FINE, FOUND, command, show_json, show_table
+
+__all__ = ["scan", "show_report"]
+
+
+@click.command()
+@click.argument("name")
+@click.option("--rows", default=1000, show_default=True, help="How many of the newest recorded rows to compare.")
+@click.option("--against", metavar="VERSION", help="Version or alias whose reference holds [default: champion].")
+@click.option("--alpha", default=0.05, show_default=True, help="False-alarm rate of this scan.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the permutations.")
+@click.option("--html", type=click.Path(dir_okay=False, writable=True), help="Also write the report as a page.")
+@command
+def scan(name: str, rows: int, against: str | None, alpha: float, seed: int, html: str | None, as_json: bool) -> int:
+    """Look for drift in the newest recorded rows of the model NAME.
+
+    Exits with 1 if there is drift.
+
+    \b
+    Example:  mlflow-drift scan churn --rows 2000 --html report.html
+    """
+    import mlflow_drift
+
+    report = mlflow_drift.scan(name, rows=rows, version=against, alpha=alpha, random_state=seed)
+    if html:
+        report.to_html(html)
+    if as_json:
+        show_json(report.to_dict())
+    else:
+        show_report(report)
+    return FOUND if report.drift_detected else FINE
+
+
+def show_report(report: object) -> None:
+    """Print a DriftReport."""
+    from mlflow_drift.values import DriftReport
+
+    assert isinstance(report, DriftReport)
+    low, high = report.severity_interval
+    click.secho(f"{report.verdict.value}", bold=True, fg="red" if report.drift_detected else None)
+    click.echo(report.reason)
+    click.echo(
+        f"Severity {report.severity:.2f} (90% interval {low:.2f}-{high:.2f}), confidence {report.confidence:.2f}, "
+        f"p = {report.p_value:.4f}, {report.n_current} rows against {report.n_reference}."
+    )
+    if report.onset is not None:
+        when = f", {report.onset.time:%Y-%m-%d %H:%M:%S} UTC" if report.onset.time else ""
+        click.echo(
+            f"Began at row {report.onset.row} of the window{when} "
+            f"({report.onset.coverage:.0%} set: rows {report.onset.low}-{report.onset.high})."
+        )
+    columns = ["name", "kind", "psi", "js", "ks", "p_adjusted", "severity", "share"]
+    show_table("Features", columns, report.features.head(12).to_dict("records"))

@@ -1,0 +1,1 @@
+"""The whole loop, run for real on one machine: ``mlflow-drift demo``."""
