@@ -20,6 +20,7 @@ INK = {
     "band": "#eef1f5",
     "accent": "#b3402f",
     "calm": "#4a6d8c",
+    "page": "#fffffe",
 }
 """The colours by role; a page replaces them by its own variables, so that the picture follows light and dark."""
 
@@ -56,14 +57,19 @@ def drift_figure(report: Mapping[str, Any]) -> Figure:
     2
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     check_report(report)
     rows, blamed = features_to_show(report, MOST_FEATURES)
-    inches = 0.34 * max(1, len(rows))
-    figure = Figure(figsize=(7.2, 1.75 + inches), layout="constrained")
+    if not rows:
+        figure = Figure(figsize=(7.2, 1.4), layout="constrained")
+        _draw_severity(figure.subplots(), report)
+        return figure
+    inches = 0.34 * len(rows)
+    figure = Figure(figsize=(7.2, 1.95 + inches), layout=ConstrainedLayoutEngine(hspace=0.12))
     above, below = figure.subplots(2, 1, height_ratios=[0.9, 0.35 + inches])
     _draw_severity(above, report)
-    _draw_features(below, rows, "accent" if blamed else "calm", blamed=blamed)
+    _draw_features(below, rows, blamed=blamed)
     return figure
 
 
@@ -75,10 +81,9 @@ def check_report(report: Any) -> None:
 
 
 def features_to_show(report: Mapping[str, Any], limit: int) -> tuple[list[Mapping[str, Any]], bool]:
-    """Return the worst features to blame, or the worst of all where none is; and which of the two it is."""
-    rows = sorted(
-        report["features"], key=lambda row: -(_number(row, "severity") or _number(row, "psi") or 0.0)
-    )
+    """Return the worst features to blame, or the worst of all where none is; and whether they are to blame."""
+    scored = [row for row in report["features"] if _number(row, "severity") is not None]
+    rows = sorted(scored, key=lambda row: -row["severity"])
     alpha = _number(report, "alpha") or 0.0
     blamed = [row for row in rows if (p := _number(row, "p_adjusted")) is not None and p <= alpha]
     return (blamed or rows)[:limit], bool(blamed)
@@ -110,30 +115,27 @@ def _draw_severity(axes: Axes, report: Mapping[str, Any]) -> None:
             fontsize=10,
             color=INK["ink"],
             ha="left" if right else "right",
-            va="center",
+            va="center_baseline",
         )
     axes.set(xlim=(0, 1), ylim=(0, 1), yticks=[])
     _dress(axes, "Severity of the whole window, with its 90 % interval")
 
 
-def _draw_features(axes: Axes, rows: Sequence[Mapping[str, Any]], colour: str, *, blamed: bool) -> None:
+def _draw_features(axes: Axes, rows: Sequence[Mapping[str, Any]], *, blamed: bool) -> None:
     for place, row in enumerate(rows):
-        severity, psi = _number(row, "severity"), _number(row, "psi")
-        axes.barh(place, severity or 0.0, height=0.62, color=INK[colour])
-        words = (
-            f"{'—' if severity is None else f'{severity:.2f}'}   PSI {'—' if psi is None else f'{psi:.3f}'}"
-        )
-        inside = (severity or 0.0) > 0.72
+        severity, psi = float(row["severity"]), _number(row, "psi")
+        axes.barh(place, severity, height=0.62, color=INK["accent" if blamed else "calm"])
+        inside = severity > 0.72  # then there is no room beside the bar
         axes.text(
-            (severity or 0.0) + (-0.012 if inside else 0.012),
+            severity + (-0.012 if inside else 0.012),
             place,
-            words,
+            f"{severity:.2f}" + ("" if psi is None else f"   PSI {psi:.3f}"),
             fontsize=9,
-            color="#ffffff" if inside else INK["ink"],
+            color=INK["page" if inside else "ink"],
             ha="right" if inside else "left",
-            va="center",
+            va="center_baseline",
         )
-    axes.set(xlim=(0, 1), ylim=(max(1, len(rows)) - 0.4, -0.6))
+    axes.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6))
     axes.set_yticks(range(len(rows)), [_short(str(row.get("name", "?"))) for row in rows])
     for label in axes.get_yticklabels():
         label.set_parse_math(False)  # a feature may be named "$cost$"

@@ -180,7 +180,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "p": _p_value, "moment": _moment}
+    environment.filters |= {
+        "number": _number,
+        "p": _p_value,
+        "rate": _rate,
+        "chance": _chance,
+        "moment": _moment,
+    }
     return environment
 
 
@@ -198,6 +204,17 @@ def _p_value(value: Any) -> str:
     return f"{value:.1e}" if 0 < value < 0.001 else f"{value:.3f}"
 
 
+def _rate(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) else "—"
+
+
+def _chance(value: Any) -> str:
+    """Return a probability; neither 0 nor 1 is ever claimed by rounding."""
+    if not isinstance(value, (int, float)):
+        return "—"
+    return "> 0.99" if value > 0.99 else "< 0.01" if value < 0.01 else f"{value:.2f}"
+
+
 def _moment(value: Any) -> str:
     """Return an ISO time as people write it; anything else as it is."""
     if value is None:
@@ -208,7 +225,7 @@ def _moment(value: Any) -> str:
         return str(value)
     zone = "" if time.tzinfo is None else " UTC"
     time = time if time.tzinfo is None else time.astimezone(dt.timezone.utc)
-    return f"{time:%Y-%m-%d %H:%M:%S}{zone}"
+    return f"{time:%Y-%m-%d %H:%M}{zone}"
 
 
 def _is_address(target: Any) -> bool:
