@@ -7,7 +7,7 @@ from typing import Any
 from mlflow_drift.config import Settings
 from mlflow_drift.errors import NotFoundError
 from mlflow_drift.inputs import check_name
-from mlflow_drift.models import find_version
+from mlflow_drift.models import find_version, model_exists
 from mlflow_drift.recording.windows import read_window
 
 __all__ = ["model_status"]
@@ -25,7 +25,8 @@ def model_status(name: str, settings: Settings | None = None) -> dict[str, Any]:
     """
     check_name(name)
     settings = settings or Settings.load()
-    find_version(name, "latest")
+    if not model_exists(name):
+        raise NotFoundError(f"name: no model {name!r} is registered. Check the spelling, and MLFLOW_TRACKING_URI.")
     found: dict[str, Any] = {place: _holder(name, place) for place in ("champion", "challenger")}
     try:
         window = read_window(name, settings=settings)
