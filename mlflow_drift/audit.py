@@ -376,7 +376,7 @@ def _lines(file: Any, size: int) -> Iterator[bytes]:
 
 def _ends_at(file: int, head: _Head) -> bool:
     """Whether the anchored part of the log ends with a sound line that carries the anchor's hash."""
-    if head.count == 0 or head.size == 0:
+    if 0 in (head.count, head.size) or os.fstat(file).st_size < head.size:
         return head == _Head()
     step, start, tail = 65536, head.size, b""
     while start > 0 and tail.count(b"\n") < 3:
