@@ -40,6 +40,7 @@ __all__ = [
     "model_exists",
     "not_recording",
     "recording_wanted",
+    "require_reachable",
     "trained_until",
 ]
 
@@ -127,7 +128,7 @@ def _explained(name: str, wanted: str, client: MlflowClient, error: MlflowExcept
         return _wrapped(error)
     try:
         model = client.get_registered_model(name)
-        versions = [found.version for found in client.search_model_versions(f"name = {_quoted(name)}")]
+        versions = [str(found.version) for found in client.search_model_versions(f"name = {_quoted(name)}")]
     except MlflowException:
         return NotFoundError(f"name: no model {name!r} is registered. {_registered(client)}")
     held = ", ".join(sorted(versions, key=int)) or "none"
@@ -168,6 +169,11 @@ def _client(client: MlflowClient | None) -> MlflowClient:
     probe(client.tracking_uri)
     probe(getattr(client, "_registry_uri", None) or "")
     return client
+
+
+def require_reachable() -> None:
+    """Raise UnreachableError if the tracking or registry server does not answer."""
+    _client(None)
 
 
 def probe(uri: str) -> None:
@@ -306,7 +312,7 @@ def load_predictor(model_uri: str) -> PyFuncModel:
 
     folder = download(model_uri)
     with not_recording():
-        model = mlflow.pyfunc.load_model(str(folder))
+        model: PyFuncModel = mlflow.pyfunc.load_model(str(folder))
     flavors = model.metadata.flavors
     if FLAVOR in flavors:
         flavors["python_function"]["loader_module"] = flavors[FLAVOR]["inner_loader_module"]
@@ -314,7 +320,7 @@ def load_predictor(model_uri: str) -> PyFuncModel:
 
 
 def load_native(model_uri: str) -> Any:
-    """Return the model itself: the scikit-learn estimator, the torch module, …
+    """Return the model itself, such as the scikit-learn estimator or the torch module.
 
     Raises
     ------

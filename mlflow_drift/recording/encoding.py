@@ -68,10 +68,13 @@ class Encoder:
     ----------
     context : mapping
         What is written with each layout: the model version.
+    feature_names : tuple of str
+        Names for an input matrix of as many columns.
     """
 
-    def __init__(self, context: Mapping[str, Any]) -> None:
+    def __init__(self, context: Mapping[str, Any], feature_names: tuple[str, ...] = ()) -> None:
         self._context = dict(context)
+        self._feature_names = feature_names
         self._layouts: dict[Any, tuple[int, bytes]] = {}
         self._names: dict[int, tuple[pd.Index, tuple[str, ...]]] = {}
 
@@ -156,7 +159,9 @@ class Encoder:
             if array.ndim == 1:
                 return len(array), (f"{stem}0",), [_block_of_column(array, 0)]
             if array.ndim == 2:
-                return len(array), _numbered(stem, array.shape[1]), [_block_of_matrix(array)]
+                named = stem == "x" and array.shape[1] == len(self._feature_names)
+                names = self._feature_names if named else _numbered(stem, array.shape[1])
+                return len(array), names, [_block_of_matrix(array)]
             raise TypeError(f"an array of {array.ndim} dimensions is not recorded")
         raise TypeError(f"{type(value).__name__} is not recorded")
 
@@ -220,7 +225,8 @@ def _plain_memory(values: Any) -> tuple[np.ndarray[Any, Any], str] | None:
     if isinstance(values, (pd.arrays.DatetimeArray, pd.arrays.TimedeltaArray)):
         # Integers of the array's own unit; for aware dates they count UTC.
         unit = f"<{values.dtype.kind}8[{values.unit}]"
-        return values.view("i8"), f"{unit} aware" if getattr(values, "tz", None) is not None else unit
+        memory: np.ndarray[Any, Any] = np.asarray(values.view("i8"))
+        return memory, f"{unit} aware" if getattr(values, "tz", None) is not None else unit
     return None
 
 
@@ -229,7 +235,7 @@ def _block_of_column(values: Any, column: int) -> Block:
     if plain is not None:
         return Block("cols", plain[1], (column,), plain[0])
     if isinstance(values, (pd.arrays.IntegerArray, pd.arrays.FloatingArray, pd.arrays.BooleanArray)):
-        dtype = values.dtype.numpy_dtype
+        dtype: np.dtype[Any] = values.dtype.numpy_dtype  # type: ignore[union-attr]
         data = values.to_numpy(dtype=dtype, na_value=dtype.type(0))
         return Block("masked", dtype.str, (column,), (data, np.asarray(values.isna())))
     if isinstance(values, np.ndarray) and values.dtype.kind in "cV":

@@ -52,14 +52,20 @@ def _run(stop_event: threading.Event) -> None:
         for writer in live_writers():
             writer.seal(older_than=writer.max_age)
         for folder, settings in list(_kept.items()):
-            try:
-                ship_folder(folder, settings)
-            except Exception as error:  # noqa: BLE001 - the log may be away for hours; the spool keeps the records
-                if time.monotonic() >= log_at:
-                    log_at = time.monotonic() + LOG_EVERY
-                    logger.warning(
-                        "records of %s could not be shipped and wait in the spool: %s", folder.name, error
-                    )
+            trouble = _shipped(folder, settings)
+            if trouble is not None and time.monotonic() >= log_at:
+                log_at = time.monotonic() + LOG_EVERY
+                logger.warning(
+                    "records of %s could not be shipped and wait in the spool: %s", folder.name, trouble
+                )
+
+
+def _shipped(folder: Path, settings: Settings) -> Exception | None:
+    try:
+        ship_folder(folder, settings)
+    except Exception as error:  # noqa: BLE001 - the log may be away for hours; the spool keeps the records
+        return error
+    return None
 
 
 def stop() -> None:
@@ -77,7 +83,7 @@ def stop() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _thread, _stop, _started  # noqa: PLW0603 - threads do not survive a fork
+    global _thread, _stop, _started  # threads do not survive a fork
     _thread, _stop, _started = None, threading.Event(), threading.Lock()
     _kept.clear()
 

@@ -167,8 +167,8 @@ def _moments(times: Any, n: int) -> pd.DatetimeIndex:
         raise invalid(
             "times", f"must have one value for each of the {n} labels", f"{len(moments)} values", way_out
         )
-    if moments.isna().any():
-        raise invalid("times", "must not miss values", f"{int(moments.isna().sum())} missing", way_out)
+    if moments.hasnans:
+        raise invalid("times", "must not miss values", f"{n - len(moments.dropna())} missing", way_out)
     return moments.as_unit("us")
 
 

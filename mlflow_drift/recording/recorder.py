@@ -69,6 +69,8 @@ class Recorder:
         Its registered name, or what stands for it.
     version : str, optional
         Its version.
+    feature_names : sequence of str, optional
+        Names for the columns of an array, which has none of its own.
     settings : Settings, optional
         Where spool and log lie; default: from the environment.
 
@@ -79,13 +81,21 @@ class Recorder:
     If the plugins cannot be loaded, nothing is recorded: the rules of privacy are then unknown.
     """
 
-    def __init__(self, model: str, version: str | None, *, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        model: str,
+        version: str | None,
+        *,
+        feature_names: Sequence[str] | None = None,
+        settings: Settings | None = None,
+    ) -> None:
         self.model = model
         self.version = version
         self.settings = settings or Settings.load()
         self.stats = RecorderStats()
         self._folder = self.settings.spool_dir.absolute() / folder_name(model)
-        self._encoder = Encoder({"model": model, "model_version": version})
+        self._feature_names = tuple(feature_names or ())
+        self._encoder = Encoder({"model": model, "model_version": version}, self._feature_names)
         self._lock = threading.Lock()
         self._log_at = 0.0
         self._redactors: Sequence[Redactor] | None
@@ -96,10 +106,15 @@ class Recorder:
             self._redactors = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"model": self.model, "version": self.version, "settings": self.settings}
+        return {
+            "model": self.model,
+            "version": self.version,
+            "feature_names": self._feature_names,
+            "settings": self.settings,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["model"], state["version"], settings=state["settings"])  # type: ignore[misc]
+        self.__init__(**state)  # type: ignore[misc]
 
     def record(
         self,
@@ -147,7 +162,7 @@ class Recorder:
         """Let every redactor see every column; what they keep back is left out."""
         if value is None:
             return None
-        frame = _as_frame(value, stem)
+        frame = _as_frame(value, stem, self._feature_names)
         kept: dict[str, pd.Series] = {}
         for name in frame.columns:
             column: pd.Series | None = frame[name].copy()  # a redactor may work in place
@@ -155,7 +170,7 @@ class Recorder:
                 column = self._redact(redactor, str(name), column, len(frame))
                 if column is None:
                     break
-            else:
+            if column is not None:
                 kept[str(name)] = column
         return pd.DataFrame(kept, index=frame.index) if kept or stem == "x" else None
 
@@ -197,7 +212,7 @@ def _nanoseconds(moment: dt.datetime | None) -> int:
     return round(aware.timestamp() * 1_000_000) * 1000
 
 
-def _as_frame(value: Any, stem: str) -> pd.DataFrame:
+def _as_frame(value: Any, stem: str, names: Sequence[str]) -> pd.DataFrame:
     if isinstance(value, pd.DataFrame):
         return value
     if isinstance(value, pd.Series):
@@ -205,5 +220,7 @@ def _as_frame(value: Any, stem: str) -> pd.DataFrame:
     frame = pd.DataFrame(value)
     if isinstance(value, dict):
         return frame
+    if stem == "x" and len(names) == frame.shape[1]:
+        return frame.set_axis(list(names), axis=1)
     single = stem == "prediction" and frame.shape[1] == 1
     return frame.set_axis([stem if single else f"{stem}{j}" for j in range(frame.shape[1])], axis=1)

@@ -94,20 +94,24 @@ def _shipper_lock(folder: Path, wait: float) -> Iterator[bool]:
 
 def _locked(fd: int, folder: Path, wait: float) -> bool:
     deadline = time.monotonic() + wait
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if wait and time.monotonic() >= deadline:
-                raise UnreachableError(
-                    f"spool_dir: another process has been shipping {folder} for {wait:.0f} s. Find out what holds "
-                    f"{folder / LOCK} (its inference log may be slow or unreachable), then try again."
-                ) from None
-            if not wait:
-                return False
-            time.sleep(0.02)
-        else:
-            return True
+    while not _try_lock(fd):
+        if not wait:
+            return False
+        if time.monotonic() >= deadline:
+            raise UnreachableError(
+                f"spool_dir: another process has been shipping {folder} for {wait:.0f} s. Find out what holds "
+                f"{folder / LOCK} (its inference log may be slow or unreachable), then try again."
+            )
+        time.sleep(0.02)
+    return True
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +147,9 @@ class _State:
             return cls()
         except (ValueError, KeyError, TypeError) as error:
             kept = path.rename(path.with_suffix(f".damaged-{time.time_ns()}"))
-            logger.error(
+            logger.warning(
                 "%s is damaged (%s), kept as %s; rows being shipped may appear twice", path, error, kept
-            )  # noqa: TRY400 - the cause is named, the trace says no more
+            )
             return cls()
 
     def save(self, folder: Path) -> None:
@@ -176,7 +180,7 @@ def _ship_batch(folder: Path, uri: str) -> int | None:
     state = replace(state, parts=[], shipped=shipped)
     state.save(folder)
     _tidy(folder, state)
-    return sum(table.num_rows for table in tables)
+    return sum(int(table.num_rows) for table in tables)
 
 
 def _pending(folder: Path, state: _State, contents: dict[str, Contents]) -> list[tuple[str, int, int]]:

@@ -181,8 +181,8 @@ def _placed(batch: pa.Table, taken: Taken) -> pa.Table:
 
 def _place(name: str, values: pa.ChunkedArray, taken: Taken) -> tuple[str, pa.ChunkedArray]:
     if pa.types.is_null(values.type):
-        home, kind = taken.get(name.lower(), (name, pa.string()))
-        values = values.cast(kind if home == name else pa.string())
+        there, kind = taken.get(name.lower(), (name, pa.string()))
+        values = values.cast(kind if there == name else pa.string())
     short = _SHORT.get(str(values.type), str(values.type))
     hidden = escape_capitals(name)
     for place in (name, f"{name}:{short}", hidden, f"{hidden}:{short}"):

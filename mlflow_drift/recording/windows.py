@@ -76,7 +76,8 @@ def read_window(
     """
     settings = settings or Settings.load()
     check_name(name)
-    bounds = _check(rows, since, until, versions, table_version, outcomes_version)
+    _check(rows, versions, {"table_version": table_version, "outcomes_version": outcomes_version})
+    bounds = _moment(since, "since"), _moment(until, "until")
     if table_version is None:
         ship(settings, model=name)
     uri = table_uri(settings, name, REQUESTS)
@@ -113,12 +114,10 @@ def read_window(
 Bounds = tuple[pd.Timestamp | None, pd.Timestamp | None]
 
 
-def _check(
-    rows: Any, since: Any, until: Any, versions: Any, table_version: Any, outcomes_version: Any
-) -> Bounds:
+def _check(rows: Any, versions: Any, pins: dict[str, Any]) -> None:
     if rows is not None:
         check_count(rows, "rows")
-    for parameter, value in (("table_version", table_version), ("outcomes_version", outcomes_version)):
+    for parameter, value in pins.items():
         if value is not None:
             check_count(value, parameter, least=0)
     if versions is not None and (
@@ -127,20 +126,20 @@ def _check(
         raise invalid(
             "versions", "must be a non-empty list of strings", repr(versions), 'Pass e.g. ["3", "4"].'
         )
-    return _moment(since, "since"), _moment(until, "until")
 
 
 def _moment(value: Any, parameter: str) -> pd.Timestamp | None:
     if value is None:
         return None
+    way_out = 'Pass e.g. "2026-05-01T12:00".'
+    if not isinstance(value, (str, dt.datetime)):
+        raise invalid(parameter, "must be a datetime or ISO 8601 text", type(value).__name__, way_out)
     try:
-        if not isinstance(value, (str, dt.datetime)):
-            raise TypeError(type(value).__name__)  # noqa: TRY004 - becomes the error below
         moment = pd.Timestamp(value)
-        if moment is pd.NaT:
-            raise ValueError("no time")
-    except (TypeError, ValueError) as error:
-        raise invalid(parameter, "must be a datetime or ISO 8601 text", repr(value), str(error)) from error
+    except ValueError as error:
+        raise invalid(parameter, "must be a datetime or ISO 8601 text", repr(value), way_out) from error
+    if pd.isna(moment):
+        raise invalid(parameter, "must be a datetime or ISO 8601 text", repr(value), way_out)
     return moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
 
 
@@ -223,4 +222,5 @@ def _joined(found: pa.Table, fields: list[str]) -> pd.Series:
         parts = [
             pc.coalesce(*[part.cast(pa.float64() if numeric else pa.string(), safe=False) for part in parts])
         ]
-    return parts[0].to_pandas().rename(None)
+    column: pd.Series = parts[0].to_pandas().rename(None)
+    return column
