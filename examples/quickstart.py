@@ -35,7 +35,9 @@ def parameters(model):
 
 
 def main(registry_path: str) -> None:
-    X, y, drift_point = create_synthetic_data_with_drift(n_samples=10_000, drift_type="sudden", random_state=42)
+    X, y, drift_point = create_synthetic_data_with_drift(
+        n_samples=10_000, drift_type="sudden", random_state=42
+    )
     n_train = 3_000
     model = LogisticRegression().fit(X[:n_train], y[:n_train])
 
@@ -56,7 +58,9 @@ def main(registry_path: str) -> None:
         report = pipeline.monitor_prediction(features, prediction, y[row])
         if report is not None:
             low, high = report.severity_interval
-            print(f"rows up to {row}: {report.verdict.value}, severity {report.severity:.2f} ({low:.2f}-{high:.2f})")
+            print(
+                f"rows up to {row}: {report.verdict.value}, severity {report.severity:.2f} ({low:.2f}-{high:.2f})"
+            )
 
     result = pipeline.execute_full_retraining_cycle(
         current_model=model,

@@ -172,16 +172,20 @@ def announce(event: str, manager: pluggy.PluginManager | None = None, **payload:
         arguments = [payload[name] for name in implementation.argnames]
         try:
             implementation.function(*arguments)
-        except Exception:  # noqa: BLE001 - a listener must not harm the one who announces
+        except Exception:
             logger.warning("plugin %r raised on %s", implementation.plugin_name, event, exc_info=True)
     try:
         listeners = parts("listeners", manager)
         plain = {name: to_plain(value) for name, value in payload.items()} if listeners else {}
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:
         logger.warning("the listeners of %s could not be collected", event, exc_info=True)
         return
     for listener in listeners:
-        try:
-            listener(event, plain)
-        except Exception:  # noqa: BLE001 - as above
-            logger.warning("listener %r raised on %s", listener, event, exc_info=True)
+        _tell(listener, event, plain)
+
+
+def _tell(listener: Any, event: str, plain: dict[str, Any]) -> None:
+    try:
+        listener(event, plain)
+    except Exception:  # noqa: BLE001 - as above
+        logger.warning("listener %r raised on %s", listener, event, exc_info=True)

@@ -99,7 +99,9 @@ class Settings:
             home=home,
             log_uri=_text(environ, table, "log_uri", "MLFLOW_DRIFT_LOG_URI") or str(home / "inference"),
             spool_dir=Path(_text(environ, table, "spool_dir", "MLFLOW_DRIFT_SPOOL_DIR") or home / "spool"),
-            audit_path=Path(_text(environ, table, "audit_path", "MLFLOW_DRIFT_AUDIT_PATH") or home / "audit.log"),
+            audit_path=Path(
+                _text(environ, table, "audit_path", "MLFLOW_DRIFT_AUDIT_PATH") or home / "audit.log"
+            ),
             plugins=_plugins(environ, table),
             data_home=Path(data_home) if data_home else None,
             gate=gate,
@@ -116,12 +118,16 @@ def _read_file(environ: Mapping[str, str], file: str | Path | None) -> Mapping[s
     path = Path(named or CONFIG_FILE)
     if not path.is_file():
         if named:
-            raise ConfigError(f"MLFLOW_DRIFT_CONFIG: must name a file; got {named!r}, which does not exist. Correct it.")
+            raise ConfigError(
+                f"MLFLOW_DRIFT_CONFIG: must name a file; got {named!r}, which does not exist. Correct it."
+            )
         return {}
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: must be TOML; got a syntax error ({error}). Correct that line.") from error
+        raise ConfigError(
+            f"{path}: must be TOML; got a syntax error ({error}). Correct that line."
+        ) from error
     known = {f.name for f in fields(Settings)} - {"evidence_key"}
     unknown = sorted(set(table) - known)
     if unknown:
@@ -132,7 +138,9 @@ def _read_file(environ: Mapping[str, str], file: str | Path | None) -> Mapping[s
 def _text(environ: Mapping[str, str], table: Mapping[str, Any], key: str, variable: str) -> str:
     value = environ.get(variable) or table.get(key, "")
     if not isinstance(value, str):
-        raise ConfigError(f"{key}: must be a string; got {type(value).__name__}. Quote it in the configuration file.")
+        raise ConfigError(
+            f"{key}: must be a string; got {type(value).__name__}. Quote it in the configuration file."
+        )
     return value
 
 
@@ -230,7 +238,9 @@ class PipelineConfig:
         ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise invalid(name, f"must be an integer of at least {least}", repr(value), "Correct PipelineConfig.")
+                raise invalid(
+                    name, f"must be an integer of at least {least}", repr(value), "Correct PipelineConfig."
+                )
         for name in ("validation_split", "alpha", "critical_regression"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
@@ -238,11 +248,16 @@ class PipelineConfig:
         days = self.max_retraining_frequency_days
         if isinstance(days, bool) or not isinstance(days, (int, float)) or not days >= 0:
             raise invalid(
-                "max_retraining_frequency_days", "must be a number of days, 0 or more", repr(days), "Correct it."
+                "max_retraining_frequency_days",
+                "must be a number of days, 0 or more",
+                repr(days),
+                "Correct it.",
             )
         for name in ("enable_rl_policy", "enable_shadow_mode"):
             if not isinstance(getattr(self, name), bool):
-                raise invalid(name, "must be True or False", repr(getattr(self, name)), "Correct PipelineConfig.")
+                raise invalid(
+                    name, "must be True or False", repr(getattr(self, name)), "Correct PipelineConfig."
+                )
         for name in ("registry_path", "policy"):
             value = getattr(self, name)
             if not (isinstance(value, str) and value) and not (name == "policy" and value is None):

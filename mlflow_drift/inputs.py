@@ -50,7 +50,9 @@ def as_frame(value: Any, parameter: str, *, all_missing: str = "error") -> pd.Da
     frame.columns = pd.Index([str(name) for name in frame.columns], dtype=object)
     repeated = sorted(set(frame.columns[frame.columns.duplicated()]))
     if repeated:
-        raise invalid(parameter, "must not repeat a column name", f"{repeated} twice", "Rename or drop one of each.")
+        raise invalid(
+            parameter, "must not repeat a column name", f"{repeated} twice", "Rename or drop one of each."
+        )
     for name in frame.columns:
         _check_column(frame[name], name, parameter, all_missing)
     return frame
@@ -72,7 +74,10 @@ def _tabular(value: Any, parameter: str) -> pd.DataFrame:
         raise invalid(parameter, f"must be {ACCEPTED}", type(value).__name__, "Convert it first.")
     if frame.shape[0] == 0 or frame.shape[1] == 0:
         raise invalid(
-            parameter, "must hold at least one row and one column", f"shape {frame.shape}", "Pass the rows to compare."
+            parameter,
+            "must hold at least one row and one column",
+            f"shape {frame.shape}",
+            "Pass the rows to compare.",
         )
     return frame
 
@@ -86,7 +91,10 @@ def _from_array(value: Any, parameter: str) -> pd.DataFrame:
         ) from error
     if array.size == 0:
         raise invalid(
-            parameter, "must hold at least one row and one column", f"shape {array.shape}", "Pass the rows to compare."
+            parameter,
+            "must hold at least one row and one column",
+            f"shape {array.shape}",
+            "Pass the rows to compare.",
         )
     if array.ndim != 2:
         raise invalid(
@@ -100,7 +108,9 @@ def _from_array(value: Any, parameter: str) -> pd.DataFrame:
 
 def _check_column(column: pd.Series, name: str, parameter: str, all_missing: str) -> None:
     if column.dtype.kind == "c":
-        raise invalid(parameter, "must not hold complex numbers", f"column {name!r}", "Split real and imaginary parts.")
+        raise invalid(
+            parameter, "must not hold complex numbers", f"column {name!r}", "Split real and imaginary parts."
+        )
     if column.dtype == object:
         odd = column[[isinstance(cell, (list, dict, set, tuple, np.ndarray)) for cell in column]]
         if len(odd):
@@ -120,7 +130,9 @@ def _check_column(column: pd.Series, name: str, parameter: str, all_missing: str
         )
 
 
-def as_labels(value: Any, parameter: str, n_rows: int | None = None, *, allow_missing: bool = False) -> pd.Series:
+def as_labels(
+    value: Any, parameter: str, n_rows: int | None = None, *, allow_missing: bool = False
+) -> pd.Series:
     """Return one label a row as a Series with a fresh index.
 
     Raises
@@ -136,7 +148,9 @@ def as_labels(value: Any, parameter: str, n_rows: int | None = None, *, allow_mi
     mlflow_drift.errors.InvalidInputError: y: must have one value for each of the 3 rows; got 2 values. ...
     """
     if value is None or isinstance(value, (str, bytes, Mapping)):
-        raise invalid(parameter, "must be a 1-D array of labels", type(value).__name__, "Pass one label a row.")
+        raise invalid(
+            parameter, "must be a 1-D array of labels", type(value).__name__, "Pass one label a row."
+        )
     if isinstance(value, pd.DataFrame) and value.shape[1] == 1:
         value = value.iloc[:, 0]
     array = value.array if isinstance(value, (pd.Series, pd.Index)) else np.asarray(value)
@@ -150,11 +164,16 @@ def as_labels(value: Any, parameter: str, n_rows: int | None = None, *, allow_mi
         raise invalid(parameter, "must hold at least one label", "none", "Pass one label a row.")
     if n_rows is not None and len(labels) != n_rows:
         raise invalid(
-            parameter, f"must have one value for each of the {n_rows} rows", f"{len(labels)} values", "Align the two."
+            parameter,
+            f"must have one value for each of the {n_rows} rows",
+            f"{len(labels)} values",
+            "Align the two.",
         )
     missing = int(labels.isna().sum())
     if missing and (not allow_missing or missing == len(labels)):
-        raise invalid(parameter, "must not miss values", f"{missing} of {len(labels)} missing", "Drop those rows.")
+        raise invalid(
+            parameter, "must not miss values", f"{missing} of {len(labels)} missing", "Drop those rows."
+        )
     return labels
 
 
@@ -186,7 +205,9 @@ def match_columns(frame: pd.DataFrame, expected: Sequence[str], parameter: str, 
 def check_alpha(alpha: Any, parameter: str = "alpha") -> float:
     """Return a rate strictly between 0 and 1, or raise InvalidInputError."""
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float, np.number)) or not 0 < alpha < 1:
-        raise invalid(parameter, "must be a number in (0, 1)", repr(alpha), "Pass the false-alarm rate, e.g. 0.05.")
+        raise invalid(
+            parameter, "must be a number in (0, 1)", repr(alpha), "Pass the false-alarm rate, e.g. 0.05."
+        )
     return float(alpha)
 
 
@@ -200,5 +221,7 @@ def check_count(value: Any, parameter: str, least: int = 1) -> int:
 def check_name(value: Any, parameter: str = "name") -> str:
     """Return a non-empty string, or raise InvalidInputError."""
     if not isinstance(value, str) or not value.strip():
-        raise invalid(parameter, "must be a registered model's name", repr(value), 'Pass it as text, e.g. "churn".')
+        raise invalid(
+            parameter, "must be a registered model's name", repr(value), 'Pass it as text, e.g. "churn".'
+        )
     return value

@@ -26,9 +26,11 @@ __all__ = ["main"]
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mlflow-drift")
 @click.option("--tracking-uri", metavar="URI", help="MLflow tracking server [default: $MLFLOW_TRACKING_URI].")
-@click.option("--registry-uri", metavar="URI", help="Model registry, if another [default: $MLFLOW_REGISTRY_URI].")
+@click.option(
+    "--registry-uri", metavar="URI", help="Model registry, if another [default: $MLFLOW_REGISTRY_URI]."
+)
 def main(tracking_uri: str | None, registry_uri: str | None) -> None:
-    """Close the loop from drift to a safe new model, on MLflow.
+    r"""Close the loop from drift to a safe new model, on MLflow.
 
     \b
     Start here:  mlflow-drift demo

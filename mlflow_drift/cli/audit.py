@@ -15,7 +15,7 @@ __all__ = ["audit"]
 @click.option("--last", default=20, show_default=True, help="How many of the newest entries to show.")
 @command
 def audit(verify: bool, kind: str | None, last: int, as_json: bool) -> int:
-    """Show the audit log, or check it.
+    r"""Show the audit log, or check it.
 
     Exits with 1 if --verify finds a change.
 
@@ -46,7 +46,18 @@ def audit(verify: bool, kind: str | None, last: int, as_json: bool) -> int:
 
 def _summary(payload: object) -> str:
     """Name what an entry is about in one line."""
-    wanted = ("model", "name", "version", "target", "verdict", "action", "outcome", "p_value", "severity", "reason")
+    wanted = (
+        "model",
+        "name",
+        "version",
+        "target",
+        "verdict",
+        "action",
+        "outcome",
+        "p_value",
+        "severity",
+        "reason",
+    )
     pairs: list[str] = []
 
     def walk(value: object) -> None:

@@ -22,7 +22,7 @@ __all__ = ["demo"]
 )
 @command
 def demo(keep: bool, offline: bool, folder: Path | None, as_json: bool) -> int:
-    """Run the whole loop for real: server, model, requests, drift, retraining, gate, rollback.
+    r"""Run the whole loop for real: server, model, requests, drift, retraining, gate, rollback.
 
     Takes a few minutes, needs no set-up, and stops everything it started, also on Ctrl-C.
 

@@ -22,7 +22,7 @@ __all__ = ["outcomes", "read_table"]
 @click.option("--label-column", default="label", show_default=True, help="Column with the outcomes.")
 @command
 def outcomes(name: str, file: Path, id_column: str, label_column: str, as_json: bool) -> int:
-    """Log late labels of the model NAME from FILE (.csv, .parquet, .jsonl).
+    r"""Log late labels of the model NAME from FILE (.csv, .parquet, .jsonl).
 
     They join the recorded requests by id, in any order; the last label of an id wins.
 
@@ -35,7 +35,9 @@ def outcomes(name: str, file: Path, id_column: str, label_column: str, as_json: 
     frame = read_table(file)
     for option, column in (("--id-column", id_column), ("--label-column", label_column)):
         if column not in frame.columns:
-            raise invalid(option, f"must be a column of {file}", repr(column), f"Its columns: {list(frame.columns)}.")
+            raise invalid(
+                option, f"must be a column of {file}", repr(column), f"Its columns: {list(frame.columns)}."
+            )
     receipt = mlflow_drift.log_outcomes(name, frame[id_column].astype(str).tolist(), frame[label_column])
     if as_json:
         show_json(receipt)
@@ -45,6 +47,7 @@ def outcomes(name: str, file: Path, id_column: str, label_column: str, as_json: 
 
 
 def read_table(file: Path) -> pd.DataFrame:
+    """Read a table from a file, by its ending."""
     import pandas as pd
 
     from mlflow_drift.errors import CorruptDataError, invalid
@@ -60,4 +63,6 @@ def read_table(file: Path) -> pd.DataFrame:
     try:
         return reader(file)
     except Exception as error:
-        raise CorruptDataError(f"FILE: {file} could not be read ({type(error).__name__}: {error}). Repair it.") from error
+        raise CorruptDataError(
+            f"FILE: {file} could not be read ({type(error).__name__}: {error}). Repair it."
+        ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -67,6 +68,6 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, A
 
 
 def _cell(value: Any) -> str:
-    if value is None or value != value:
-        return "–"
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
     return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -17,7 +17,7 @@ __all__ = ["promote", "rollback"]
 @click.option("--bootstrap", is_flag=True, help="Make it the first champion: there is none to beat yet.")
 @command
 def promote(name: str, version: str, alias: str, stage: str | None, bootstrap: bool, as_json: bool) -> int:
-    """Make VERSION of the model NAME the champion, if the gate lets it.
+    r"""Make VERSION of the model NAME the champion, if the gate lets it.
 
     Exits with 1 if it is refused.
 
@@ -39,10 +39,12 @@ def promote(name: str, version: str, alias: str, stage: str | None, bootstrap: b
 @click.argument("name")
 @click.option("--alias", default="champion", show_default=True, help="The place to restore.")
 @click.option("--stage", help="Restore a stage instead of an alias.")
-@click.option("--reason", default="asked for on the command line", show_default=True, help="For the audit log.")
+@click.option(
+    "--reason", default="asked for on the command line", show_default=True, help="For the audit log."
+)
 @command
 def rollback(name: str, alias: str, stage: str | None, reason: str, as_json: bool) -> int:
-    """Restore the previous champion of the model NAME.
+    r"""Restore the previous champion of the model NAME.
 
     \b
     Example:  mlflow-drift rollback churn --reason "refunds doubled"

@@ -18,7 +18,7 @@ __all__ = ["run"]
 @click.option("--seed", default=0, show_default=True, help="Seed of every random choice.")
 @command
 def run(name: str, rows: int, min_samples: int, policy: str | None, seed: int, as_json: bool) -> int:
-    """Run one turn of the loop on the model NAME: scan, decide, retrain; or judge the challenger that waits.
+    r"""Run one turn of the loop on the model NAME: scan, decide, retrain; or judge the challenger that waits.
 
     Meant for a scheduler. Exits with 1 if there is drift or the challenger was refused.
 
@@ -36,7 +36,9 @@ def run(name: str, rows: int, min_samples: int, policy: str | None, seed: int, a
         show_report(turn.report)
         click.echo(f"Decision: {turn.decision.action.value}. {turn.decision.reason}")
         if turn.candidate is not None:
-            click.echo(f"Challenger: version {turn.candidate.version}, trained on {turn.candidate.n_rows} rows.")
+            click.echo(
+                f"Challenger: version {turn.candidate.version}, trained on {turn.candidate.n_rows} rows."
+            )
         if turn.verdict is not None:
             click.echo(f"Verdict: {turn.verdict.outcome.value}. {' '.join(turn.verdict.reasons)}")
         if turn.promotion is not None:

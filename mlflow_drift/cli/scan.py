@@ -11,14 +11,22 @@ __all__ = ["scan", "show_report"]
 
 @click.command()
 @click.argument("name")
-@click.option("--rows", default=1000, show_default=True, help="How many of the newest recorded rows to compare.")
-@click.option("--against", metavar="VERSION", help="Version or alias whose reference holds [default: champion].")
+@click.option(
+    "--rows", default=1000, show_default=True, help="How many of the newest recorded rows to compare."
+)
+@click.option(
+    "--against", metavar="VERSION", help="Version or alias whose reference holds [default: champion]."
+)
 @click.option("--alpha", default=0.05, show_default=True, help="False-alarm rate of this scan.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the permutations.")
-@click.option("--html", type=click.Path(dir_okay=False, writable=True), help="Also write the report as a page.")
+@click.option(
+    "--html", type=click.Path(dir_okay=False, writable=True), help="Also write the report as a page."
+)
 @command
-def scan(name: str, rows: int, against: str | None, alpha: float, seed: int, html: str | None, as_json: bool) -> int:
-    """Look for drift in the newest recorded rows of the model NAME.
+def scan(
+    name: str, rows: int, against: str | None, alpha: float, seed: int, html: str | None, as_json: bool
+) -> int:
+    r"""Look for drift in the newest recorded rows of the model NAME.
 
     Exits with 1 if there is drift.
 

@@ -13,7 +13,7 @@ __all__ = ["status"]
 @click.argument("name")
 @command
 def status(name: str, as_json: bool) -> int:
-    """Say where the model NAME stands: champion, challenger, recorded rows, the last entries of the audit log.
+    r"""Say where the model NAME stands: champion, challenger, recorded rows, the last entries of the audit log.
 
     \b
     Example:  mlflow-drift status churn

@@ -15,7 +15,9 @@ __all__ = ["validate"]
 @click.command()
 @click.argument("name")
 @click.option("--challenger", required=True, metavar="VERSION", help="Version or alias that wants in.")
-@click.option("--champion", default="champion", show_default=True, metavar="VERSION", help="What it must beat.")
+@click.option(
+    "--champion", default="champion", show_default=True, metavar="VERSION", help="What it must beat."
+)
 @click.option(
     "--data",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -25,9 +27,15 @@ __all__ = ["validate"]
 @click.option("--min-samples", default=1000, show_default=True, help="Rows below which nothing passes.")
 @command
 def validate(
-    name: str, challenger: str, champion: str, data: Path | None, label_column: str, min_samples: int, as_json: bool
+    name: str,
+    challenger: str,
+    champion: str,
+    data: Path | None,
+    label_column: str,
+    min_samples: int,
+    as_json: bool,
 ) -> int:
-    """Compare two versions of the model NAME, and leave the evidence that a promotion needs.
+    r"""Compare two versions of the model NAME, and leave the evidence that a promotion needs.
 
     Exits with 1 unless the challenger passes.
 
@@ -43,7 +51,10 @@ def validate(
         frame = read_table(data)
         if label_column not in frame.columns:
             raise invalid(
-                "--label-column", f"must be a column of {data}", repr(label_column), f"There are {list(frame.columns)}."
+                "--label-column",
+                f"must be a column of {data}",
+                repr(label_column),
+                f"There are {list(frame.columns)}.",
             )
         pair = (frame.drop(columns=label_column), frame[label_column])
     verdict = mlflow_drift.validate(name, challenger, champion, pair, min_samples=min_samples)

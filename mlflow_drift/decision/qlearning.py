@@ -109,7 +109,9 @@ class QLearningPolicy:
         action = ACTIONS[best]
         expected = float(self.values[state][best] - self.values[state][ACTIONS.index(Action.NO_RETRAIN)])
         reason = f"{action.value} is worth {expected:+.3f} more than waiting, over at least {fewest} visits an action."
-        return Decision(action, reason, self.name, training_window(action, context.report), expected, report_id)
+        return Decision(
+            action, reason, self.name, training_window(action, context.report), expected, report_id
+        )
 
     def learn(
         self, context: PolicyContext, action: Action, gained: float, following: PolicyContext | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -76,7 +77,9 @@ class Process:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if self._child.poll() is not None:
-                raise UnreachableError(f"{self.name} ended with exit code {self._child.returncode}:\n{self._tail()}")
+                raise UnreachableError(
+                    f"{self.name} ended with exit code {self._child.returncode}:\n{self._tail()}"
+                )
             try:
                 if requests.get(url, timeout=2).status_code == requests.codes.ok:
                     return
@@ -91,15 +94,11 @@ class Process:
     def stop(self, *, patience: float = 10.0) -> None:
         """End the child and all it started: SIGTERM first, SIGKILL to what is left."""
         self._signal(signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(timeout=patience)
-        except subprocess.TimeoutExpired:
-            pass
         self._signal(signal.SIGKILL)
         self._child.wait()
 
     def _signal(self, number: signal.Signals) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._child.pid, number)
-        except ProcessLookupError:
-            pass

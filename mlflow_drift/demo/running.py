@@ -45,7 +45,9 @@ LABEL_LAG = 2
 """Labels arrive so many requests late."""
 
 
-def run_demo(*, folder: Path | None = None, keep: bool = False, offline: bool = False, quiet: bool = False) -> dict[str, Any]:
+def run_demo(
+    *, folder: Path | None = None, keep: bool = False, offline: bool = False, quiet: bool = False
+) -> dict[str, Any]:
     """Run the whole loop and return what happened.
 
     Parameters
@@ -62,7 +64,9 @@ def run_demo(*, folder: Path | None = None, keep: bool = False, offline: bool = 
     folder = (folder or Path("demo-run") / f"{dt.datetime.now(dt.timezone.utc):%Y%m%d-%H%M%S}").absolute()
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
-        raise DriftError(f"--dir: must be an empty folder; got {str(folder)!r}, which holds files. Choose another.")
+        raise DriftError(
+            f"--dir: must be an empty folder; got {str(folder)!r}, which holds files. Choose another."
+        )
     story = Story(quiet=quiet)
     with ExitStack() as stack:
         stack.enter_context(_interruptible())
@@ -96,7 +100,7 @@ def _interruptible() -> Iterator[None]:
         return
     watched = (signal.SIGINT, signal.SIGTERM)
 
-    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal module's signature
+    def interrupt(number: int, frame: FrameType | None) -> None:
         for each in watched:
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
@@ -126,7 +130,9 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def _wait_for_interrupt(story: Story, demo: _Demo) -> None:
-    story.console.print(f"The servers stay up: MLflow at {demo.server_uri}, the model at {demo.model_uri}. Ctrl-C ends them.")
+    story.console.print(
+        f"The servers stay up: MLflow at {demo.server_uri}, the model at {demo.model_uri}. Ctrl-C ends them."
+    )
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
@@ -190,7 +196,9 @@ class _Demo:
             features, labels = self.stream.features.iloc[rows], self.stream.labels.iloc[rows]
             model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(features, labels)
             mlflow.set_experiment(self.name)
-            info = mlflow_drift.log_model(model, reference=features, target=labels, registered_model_name=self.name)
+            info = mlflow_drift.log_model(
+                model, reference=features, target=labels, registered_model_name=self.name
+            )
             mlflow_drift.promote(self.name, str(info.registered_model_version), bootstrap=True)
             step.detail = (
                 f"logistic regression on rows 0-{self.stream.n_train - 1}, accuracy there "
@@ -315,7 +323,7 @@ class _Demo:
             reference=features,
             target=labels,
             registered_model_name=self.name,
-            trained_until=self.candidate.trained_until,
+            trained_until=self.candidate.trained_until.isoformat() if self.candidate.trained_until else None,
         )
         return str(info.registered_model_version)
 
@@ -330,7 +338,9 @@ class _Demo:
             )
             _expect_refusal(answer.status_code)
             step.status, step.detail = "refused", f"HTTP {answer.status_code}: {answer.json()['message']}"
-        with self.story.step("Promote it with a plain MlflowClient, in a process without this plugin") as step:
+        with self.story.step(
+            "Promote it with a plain MlflowClient, in a process without this plugin"
+        ) as step:
             stranger = set_alias_as_stranger(
                 self.folder, self.server_uri, self.name, "champion", self.bad_version
             )
@@ -349,7 +359,9 @@ class _Demo:
                 raise DriftError(f"demo: the good challenger did not pass: {_sentence(verdict)}")
         with self.story.step("Promote it") as step:
             promotion = mlflow_drift.promote(self.name, version)
-            step.detail = f"version {promotion.version} is champion, after version {promotion.previous_version}"
+            step.detail = (
+                f"version {promotion.version} is champion, after version {promotion.previous_version}"
+            )
 
     def _validate(self, version: str) -> Verdict:
         return mlflow_drift.validate(self.name, version)

@@ -29,7 +29,13 @@ class Step:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the step as plain data."""
-        return {"name": self.name, "status": self.status, "detail": self.detail, "seconds": self.seconds, **self.facts}
+        return {
+            "name": self.name,
+            "status": self.status,
+            "detail": self.detail,
+            "seconds": self.seconds,
+            **self.facts,
+        }
 
 
 class Story:

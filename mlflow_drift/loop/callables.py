@@ -26,7 +26,9 @@ LOSS_WORDS = ("loss", "error", "mae", "mse", "rmse", "brier", "deviance")
 def check_callable(function: Any, parameter: str, signature: str) -> None:
     """Raise InvalidInputError unless it can be called."""
     if not callable(function):
-        raise invalid(parameter, f"must be a function {signature}", type(function).__name__, "Pass a function.")
+        raise invalid(
+            parameter, f"must be a function {signature}", type(function).__name__, "Pass a function."
+        )
 
 
 class Functions:
@@ -88,7 +90,9 @@ class Functions:
         }
         keywords = {name: offered[name] for name in self._keywords}
         rows = (self._rows(request.features), self._answers(request.labels))
-        trained = self._train(model, *rows, **keywords) if self._takes_model else self._train(*rows, **keywords)
+        trained = (
+            self._train(model, *rows, **keywords) if self._takes_model else self._train(*rows, **keywords)
+        )
         return model if trained is None and self._takes_model else trained
 
     def predict(self, model: Any, features: pd.DataFrame) -> NDArray[Any]:
@@ -112,12 +116,17 @@ class Functions:
         found = self._metrics(self._answers(y_true), y_pred)
         if not isinstance(found, Mapping):
             raise invalid(
-                "metrics_fn", "must return a mapping of names to numbers", type(found).__name__, 'Return {"name": value}.'
+                "metrics_fn",
+                "must return a mapping of names to numbers",
+                type(found).__name__,
+                'Return {"name": value}.',
             )
         try:
             return {str(name): float(value) for name, value in found.items()}
         except (TypeError, ValueError) as error:
-            raise invalid("metrics_fn", "must return numbers", str(error), 'Return {"name": value}.') from error
+            raise invalid(
+                "metrics_fn", "must return numbers", str(error), 'Return {"name": value}.'
+            ) from error
 
     def penalty(self, model: Any, features: pd.DataFrame, labels: pd.Series) -> ElasticPenalty | None:
         """Build the penalty around the current model, if both functions it needs are there."""
@@ -132,15 +141,14 @@ class Functions:
                 for i in range(len(features))
             ]
             gradients = {
-                name: np.stack([np.reshape(row[name], np.shape(anchor[name])) for row in rows]) for name in anchor
+                name: np.stack([np.reshape(row[name], np.shape(anchor[name])) for row in rows])
+                for name in anchor
             }
         return ElasticPenalty(anchor, diagonal_fisher(gradients))
 
     def _gradients_of(self, model: Any, features: pd.DataFrame, labels: pd.Series) -> dict[str, Any]:
         assert self._gradients is not None
-        return _named(
-            self._gradients(model, self._rows(features), self._answers(labels)), "get_gradients_fn"
-        )
+        return _named(self._gradients(model, self._rows(features), self._answers(labels)), "get_gradients_fn")
 
     def parameters(self, model: Any) -> dict[str, Any]:
         """Call the parameters function."""
@@ -158,7 +166,9 @@ def _training_signature(train: Callable[..., Any]) -> tuple[bool, list[str]]:
     positional = [
         p
         for p in parameters
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty and p.name not in keywords
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        and p.default is p.empty
+        and p.name not in keywords
     ]
     starred = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     if len(positional) not in (2, 3) and not starred:
@@ -175,11 +185,13 @@ def _named(value: Any, parameter: str) -> dict[str, Any]:
         return {"parameters": value}
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         return {str(i): _detached(item) for i, item in enumerate(value)}
-    raise invalid(parameter, "must return a mapping of names to arrays", type(value).__name__, "Return a dict.")
+    raise invalid(
+        parameter, "must return a mapping of names to arrays", type(value).__name__, "Return a dict."
+    )
 
 
 def _detached(value: Any) -> Any:
-    """A torch tensor becomes an array without importing torch."""
+    """Return an array, also of a torch tensor, without importing torch."""
     return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
 
 

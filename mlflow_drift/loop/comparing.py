@@ -6,6 +6,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 
 from mlflow_drift.config import Settings
 from mlflow_drift.errors import InvalidInputError, invalid
@@ -67,7 +68,9 @@ def validate(
     check_name(name)
     new, old = find_version(name, challenger), find_version(name, champion)
     if str(new.version) == str(old.version):
-        raise invalid("challenger", "must be another version than the champion", f"{new.version} for both", "Name it.")
+        raise invalid(
+            "challenger", "must be another version than the champion", f"{new.version} for both", "Name it."
+        )
     new_uri, old_uri = f"models:/{name}/{new.version}", f"models:/{name}/{old.version}"
     window = _recorded(name, str(new.version), settings) if data is None else _given(data, old_uri)
     assert window.labels is not None
@@ -94,7 +97,7 @@ def labelled_since_training(name: str, version: str, settings: Settings | None =
     labelled = read_window(name, since=since, settings=settings).labelled()
     if since is not None and labelled.times is not None:
         # The reader includes its bound; the row trained on last must not judge its own model.
-        labelled = labelled.take(np.asarray(labelled.times > since))
+        labelled = labelled.take(np.asarray(labelled.times > pd.Timestamp(since)))
     return labelled
 
 
@@ -125,4 +128,3 @@ def _predict(model_uri: str, window: Window) -> Any:
             f"{model_uri}: must answer the {len(window)} validation rows; {type(error).__name__}: {error}. "
             "Check the model's signature against the rows."
         ) from error
-

@@ -39,7 +39,9 @@ class Batch:
         return self._take(slice(None, n_rows)), self._take(slice(n_rows, None))
 
     def _take(self, rows: slice) -> Batch:
-        features = self.features.iloc[rows] if isinstance(self.features, pd.DataFrame) else self.features[rows]
+        features = (
+            self.features.iloc[rows] if isinstance(self.features, pd.DataFrame) else self.features[rows]
+        )
         return Batch(features, self.predictions[rows], self.labels[rows], self.time)
 
 
@@ -54,11 +56,17 @@ def as_batch(
         Naming ``features``, ``prediction`` or ``true_label``.
     """
     rows = _as_rows(features, reference)
-    return Batch(rows, _as_answers(prediction, "prediction", len(rows)), _as_known(true_label, len(rows)), time)
+    return Batch(
+        rows, _as_answers(prediction, "prediction", len(rows)), _as_known(true_label, len(rows)), time
+    )
 
 
 def _as_rows(features: Any, reference: ReferenceProfile) -> pd.DataFrame | NDArray[Any]:
-    if isinstance(features, np.ndarray) and features.dtype.kind == "f" and set(reference.kinds) == {"numeric"}:
+    if (
+        isinstance(features, np.ndarray)
+        and features.dtype.kind == "f"
+        and set(reference.kinds) == {"numeric"}
+    ):
         rows = features.reshape(1, -1) if features.ndim == 1 else features
         if rows.ndim == 2 and rows.shape[0] and rows.shape[1] == len(reference.names):
             return rows.copy()
@@ -97,10 +105,15 @@ def _as_answers(prediction: Any, parameter: str, n_rows: int) -> NDArray[Any]:
         answers = answers.reshape(1, -1)
     if answers.ndim > 2 or len(answers) != n_rows:
         raise invalid(
-            parameter, f"must have one answer for each of the {n_rows} rows", f"shape {answers.shape}", "Align the two."
+            parameter,
+            f"must have one answer for each of the {n_rows} rows",
+            f"shape {answers.shape}",
+            "Align the two.",
         )
     if pd.isna(answers).any():
-        raise invalid(parameter, "must not miss values", "a missing one", "Leave out rows the model did not answer.")
+        raise invalid(
+            parameter, "must not miss values", "a missing one", "Leave out rows the model did not answer."
+        )
     return answers
 
 
@@ -112,7 +125,8 @@ def _as_known(true_label: Any, n_rows: int) -> NDArray[Any]:
     if len(true_label) == n_rows and pd.isna(np.asarray(true_label, dtype=object)).all():
         return np.full(n_rows, None, dtype=object)
     labels = as_labels(true_label, "true_label", n_rows, allow_missing=True)
-    return labels.astype(object).where(labels.notna(), None).to_numpy()
+    known: NDArray[Any] = labels.astype(object).where(labels.notna(), None).to_numpy()
+    return known
 
 
 class Observations:
@@ -165,11 +179,15 @@ class Observations:
     def _as_window(self, batches: list[Batch]) -> Window:
         parts: list[pd.DataFrame] = []
         for is_frame, run in _runs(batches):
-            block = pd.concat(run) if is_frame else pd.DataFrame(np.concatenate(run), columns=list(self._names))
+            block = (
+                pd.concat(run) if is_frame else pd.DataFrame(np.concatenate(run), columns=list(self._names))
+            )
             parts.append(block)
         times = [batch.time for batch in batches for _ in range(len(batch))]
         return Window(
-            features=pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(self._names)),
+            features=pd.concat(parts, ignore_index=True)
+            if parts
+            else pd.DataFrame(columns=list(self._names)),
             predictions=np.concatenate([batch.predictions for batch in batches]) if batches else None,
             labels=pd.Series([label for batch in batches for label in batch.labels], dtype=object),
             times=pd.DatetimeIndex(pd.to_datetime(times, utc=True)),

@@ -7,7 +7,7 @@ import datetime as dt
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from mlflow_drift.loop.observations import Batch, Observations, as_batch
 from mlflow_drift.loop.shelf import ModelShelf
 from mlflow_drift.reference import ReferenceProfile
 from mlflow_drift.retraining.curation import assemble
-from mlflow_drift.retraining.replay import ReplayBuffer
+from mlflow_drift.retraining.replay import ReplayBuffer, rows_to_replay
 from mlflow_drift.retraining.trainers import FunctionTrainer
 from mlflow_drift.retraining.training import train_candidate
 from mlflow_drift.validation.comparing import compare
@@ -40,9 +40,6 @@ from mlflow_drift.values import (
     to_plain,
     utc_now,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["CycleResult", "DriftAwareRetrainingPipeline"]
 
@@ -84,7 +81,9 @@ class CycleResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the model as what JSON can hold."""
-        plain = {name: getattr(self, name) for name in ("promoted", "shadow", "decision", "candidate", "verdict")}
+        plain = {
+            name: getattr(self, name) for name in ("promoted", "shadow", "decision", "candidate", "verdict")
+        }
         return {**to_plain(plain), "report": self.report.to_dict()}
 
 
@@ -127,7 +126,9 @@ class DriftAwareRetrainingPipeline:
 
     def __init__(self, config: PipelineConfig | None = None) -> None:
         if config is not None and not isinstance(config, PipelineConfig):
-            raise invalid("config", "must be a PipelineConfig", type(config).__name__, "Pass PipelineConfig(…).")
+            raise invalid(
+                "config", "must be a PipelineConfig", type(config).__name__, "Pass PipelineConfig(…)."
+            )
         self.config = config or PipelineConfig()
         name = self.config.policy or ("qlearning" if self.config.enable_rl_policy else "rules")
         self._policy = find_policy(name, parts("policies"))
@@ -201,14 +202,12 @@ class DriftAwareRetrainingPipeline:
         profile, observations = self._fitted()
         batch = as_batch(features, prediction, true_label, profile, _as_utc(timestamp))
         report = None
-        while True:
-            room = self.config.drift_detection_window - self._since_scan
-            part, batch = batch.split(room) if len(batch) > room else (batch, None)
+        while len(batch) > 0:
+            part, batch = batch.split(self.config.drift_detection_window - self._since_scan)
             self._observe(observations, part)
             if self._since_scan >= self.config.drift_detection_window:
                 report = self._scan()
-            if batch is None:
-                return report
+        return report
 
     def _observe(self, observations: Observations, batch: Batch) -> None:
         observations.add(batch)
@@ -282,7 +281,9 @@ class DriftAwareRetrainingPipeline:
         """
         profile, observations = self._fitted()
         if observations.n_rows == 0:
-            raise NotFittedError("Nothing observed yet: call monitor_prediction(features, prediction, label) first.")
+            raise NotFittedError(
+                "Nothing observed yet: call monitor_prediction(features, prediction, label) first."
+            )
         functions = Functions(
             train=train_fn,
             predict=predict_fn,
@@ -306,9 +307,14 @@ class DriftAwareRetrainingPipeline:
             return None
         if data is None or labels is None:
             missing = "validation_data" if data is None else "validation_labels"
-            raise invalid(missing, "must be given together with its other half", "None", "Pass both, or neither.")
+            raise invalid(
+                missing, "must be given together with its other half", "None", "Pass both, or neither."
+            )
         frame = match_columns(
-            as_frame(data, "validation_data", all_missing="allow"), profile.names, "validation_data", "the reference data"
+            as_frame(data, "validation_data", all_missing="allow"),
+            profile.names,
+            "validation_data",
+            "the reference data",
         )
         return Window(frame, labels=as_labels(labels, "validation_labels", len(frame)))
 
@@ -346,15 +352,18 @@ class DriftAwareRetrainingPipeline:
         labelled = _training_rows(observations.window(), decision).labelled()
         if validation is None:
             labelled, validation = _split_newest(labelled, self.config.validation_split)
-        replayed = self._replayed(decision.action)
+        rng = np.random.default_rng((self.config.random_state, self._counters.retrainings))
+        replayed = self._replay.sample(rows_to_replay(len(labelled), self.config.replay_capacity), rng)
         request = assemble(
             labelled, model=model, action=decision.action, replayed=replayed, seed=self.config.random_state
         )
-        anchor = profile if profile.target is not None else None
-        penalty = None if anchor is None else functions.penalty(model, anchor.frame, anchor.target)
+        penalty = None if profile.target is None else functions.penalty(model, profile.frame, profile.target)
         request = dataclasses.replace(request, context={"penalty": penalty})
         candidate = train_candidate(
-            request, [FunctionTrainer(functions.train)], decision_id=decision.decision_id, trained_until=_last(labelled)
+            request,
+            [FunctionTrainer(functions.train)],
+            decision_id=decision.decision_id,
+            trained_until=_last(labelled),
         )
         if penalty is not None:
             moved = penalty.value(functions.parameters(candidate.model))
@@ -372,12 +381,6 @@ class DriftAwareRetrainingPipeline:
         """Teach a learning policy what its action gained over keeping the model, on the same rows."""
         if isinstance(self._policy, QLearningPolicy) and context.report.drift_detected:
             self._policy.learn(context, decision.action, reward(gained, decision.action))
-
-    def _replayed(self, action: Action) -> Any:
-        """A third of a full retraining's capacity of old rows is enough for a small update."""
-        share = 1.0 if action is Action.FULL_RETRAIN else 1 / 3
-        rng = np.random.default_rng((self.config.random_state, self._counters.retrainings))
-        return self._replay.sample(round(share * len(self._replay)), rng)
 
     def _judge_shadow(
         self, model: Any, functions: Functions, validation: Window | None, report: DriftReport
@@ -444,14 +447,22 @@ class DriftAwareRetrainingPipeline:
         if not self._shelf.versions():
             self._shelf.keep(model, {"event": "baseline"})
         previous = self._shelf.versions()[-1]
-        version = self._shelf.keep(shadow.candidate.model, {"candidate": shadow.candidate, "verdict": verdict})
+        version = self._shelf.keep(
+            shadow.candidate.model, {"candidate": shadow.candidate, "verdict": verdict}
+        )
         self._previous.append((model, profile))
         self._profile, self._report, self._since_scan = shadow.profile, None, 0
         self._counters.promotions += 1
         announce(
             "model_promoted",
             promotion=Promotion(
-                IN_MEMORY, str(version), "folder", str(self._shelf.folder), str(previous), "promoted", verdict.reasons
+                IN_MEMORY,
+                str(version),
+                "folder",
+                str(self._shelf.folder),
+                str(previous),
+                "promoted",
+                verdict.reasons,
             ),
         )
 
@@ -486,7 +497,13 @@ class DriftAwareRetrainingPipeline:
         announce(
             "model_rolled_back",
             promotion=Promotion(
-                IN_MEMORY, str(version), "folder", str(self._shelf.folder), str(left), "rolled_back", (reason,)
+                IN_MEMORY,
+                str(version),
+                "folder",
+                str(self._shelf.folder),
+                str(left),
+                "rolled_back",
+                (reason,),
             ),
         )
         return model
@@ -541,7 +558,9 @@ def _as_utc(timestamp: dt.datetime | None) -> dt.datetime:
     if timestamp is None:
         return utc_now()
     if not isinstance(timestamp, dt.datetime):
-        raise invalid("timestamp", "must be a datetime", type(timestamp).__name__, "Pass datetime(…, tzinfo=utc).")
+        raise invalid(
+            "timestamp", "must be a datetime", type(timestamp).__name__, "Pass datetime(…, tzinfo=utc)."
+        )
     return timestamp.replace(tzinfo=dt.timezone.utc) if timestamp.tzinfo is None else timestamp
 
 
@@ -560,7 +579,10 @@ def _split_newest(labelled: Window, share: float) -> tuple[Window, Window]:
     held = max(1, round(share * len(labelled)))
     if held >= len(labelled):
         raise invalid(
-            "validation_split", "must leave rows to train on", f"{len(labelled)} labelled rows", "Observe more rows."
+            "validation_split",
+            "must leave rows to train on",
+            f"{len(labelled)} labelled rows",
+            "Observe more rows.",
         )
     return labelled.take(slice(None, -held)), labelled.take(slice(-held, None))
 
@@ -578,9 +600,9 @@ def _with_user_metrics(
     figures = dict(verdict.metrics)
     reasons = list(verdict.reasons)
     outcome = verdict.outcome
-    for name in champion:
-        figures[f"champion_{name}"], figures[f"challenger_{name}"] = champion[name], challenger[name]
-        worse = worse_by(name, champion[name], challenger[name])
+    for name, value in champion.items():
+        figures[f"champion_{name}"], figures[f"challenger_{name}"] = value, challenger[name]
+        worse = worse_by(name, value, challenger[name])
         if not worse <= critical:  # also refuses NaN
             outcome = Outcome.FAIL
             reasons.append(f"{name} got worse by {worse:.3f}, more than the {critical:.3f} allowed.")

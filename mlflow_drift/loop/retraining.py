@@ -16,6 +16,7 @@ from mlflow_drift.models import find_version, load_native, load_profile
 from mlflow_drift.recording.windows import read_window
 from mlflow_drift.reference import ReferenceProfile
 from mlflow_drift.retraining.curation import assemble
+from mlflow_drift.retraining.replay import rows_to_replay
 from mlflow_drift.retraining.training import train_candidate
 from mlflow_drift.values import Action, Candidate, Decision, DriftReport, Window
 from mlflow_drift.wrappers.flavor import log_model
@@ -68,14 +69,14 @@ def retrain(
     parent = find_version(name, champion)
     uri = f"models:/{name}/{parent.version}"
     window = _decided_rows(name, decision, report, settings)
+    labelled = window.labelled()
     request = assemble(
         window,
         model=load_native(uri),
         action=decision.action,
-        replayed=_replayed(load_profile(uri), replay_capacity, random_state),
+        replayed=_replayed(load_profile(uri), rows_to_replay(len(labelled), replay_capacity), random_state),
         seed=random_state,
     )
-    labelled = window.labelled()
     candidate = train_candidate(
         request,
         parts("trainers"),
@@ -103,10 +104,10 @@ def _decided_rows(name: str, decision: Decision, report: DriftReport, settings: 
     return window
 
 
-def _replayed(profile: ReferenceProfile, capacity: int, seed: int) -> Any:
-    if profile.target is None or capacity == 0:
+def _replayed(profile: ReferenceProfile, n_rows: int, seed: int) -> Any:
+    if profile.target is None or n_rows == 0:
         return None
-    rows = np.random.default_rng(seed).permutation(len(profile.frame))[:capacity]
+    rows = np.random.default_rng(seed).permutation(len(profile.frame))[:n_rows]
     return profile.frame.iloc[rows].reset_index(drop=True), profile.target.iloc[rows].reset_index(drop=True)
 
 
@@ -140,7 +141,7 @@ def _register(
             reference=window.features,
             target=window.labels,
             registered_model_name=name,
-            trained_until=candidate.trained_until,
+            trained_until=None if candidate.trained_until is None else candidate.trained_until.isoformat(),
             **flavor_kwargs,
         )
     return dataclasses.replace(

@@ -28,7 +28,6 @@ from mlflow_drift.values import (
     Promotion,
     Verdict,
     to_plain,
-    utc_now,
 )
 
 __all__ = ["CHALLENGER", "TurnResult", "decide", "run_once"]
@@ -57,7 +56,9 @@ def decide(
 ) -> Decision:
     """Ask the policy in force what to do about a report on a registered model."""
     config = config or PipelineConfig()
-    policy = find_policy(config.policy or ("qlearning" if config.enable_rl_policy else "rules"), parts("policies"))
+    policy = find_policy(
+        config.policy or ("qlearning" if config.enable_rl_policy else "rules"), parts("policies")
+    )
     window = read_window(
         name, rows=report.n_current, table_version=report.source.get("table_version"), settings=settings
     )
@@ -144,7 +145,9 @@ def _judge(
     name: str, version: str, report: DriftReport, config: PipelineConfig, settings: Settings | None
 ) -> TurnResult:
     known = len(labelled_since_training(name, version, settings))
-    reason = f"Version {version} waits as challenger: {known} labelled requests are newer than its training rows."
+    reason = (
+        f"Version {version} waits as challenger: {known} labelled requests are newer than its training rows."
+    )
     decision = Decision(Action.NO_RETRAIN, reason, "loop", report_id=report.report_id)
     announce("decision_made", decision=decision, report=report)
     if known < config.validation_min_samples:

@@ -1,4 +1,4 @@
-"""Scanning the inference log: is what the model sees now still what it was trained on?"""
+"""Scanning the inference log: whether what the model sees now is still what it was trained on."""
 
 from __future__ import annotations
 

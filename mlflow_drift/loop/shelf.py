@@ -82,7 +82,9 @@ class ModelShelf:
         """
         path = self.folder / f"v{version:04d}" / "model.pkl"
         if not path.is_file():
-            raise NotFoundError(f"version: {version!r} is not in {str(self.folder)!r}; there are {self.versions()}.")
+            raise NotFoundError(
+                f"version: {version!r} is not in {str(self.folder)!r}; there are {self.versions()}."
+            )
         try:
             return cloudpickle.loads(path.read_bytes())
         except Exception as error:

@@ -26,7 +26,9 @@ def model_status(name: str, settings: Settings | None = None) -> dict[str, Any]:
     check_name(name)
     settings = settings or Settings.load()
     if not model_exists(name):
-        raise NotFoundError(f"name: no model {name!r} is registered. Check the spelling, and MLFLOW_TRACKING_URI.")
+        raise NotFoundError(
+            f"name: no model {name!r} is registered. Check the spelling, and MLFLOW_TRACKING_URI."
+        )
     found: dict[str, Any] = {place: _holder(name, place) for place in ("champion", "challenger")}
     try:
         window = read_window(name, settings=settings)
@@ -37,7 +39,12 @@ def model_status(name: str, settings: Settings | None = None) -> dict[str, Any]:
         }
     except NotFoundError:
         found |= {"rows_recorded": 0, "rows_labelled": 0, "newest_row": None}
-    return {**found, "inference_log": settings.log_uri, "audit_log": str(settings.audit_path), "gate": settings.gate}
+    return {
+        **found,
+        "inference_log": settings.log_uri,
+        "audit_log": str(settings.audit_path),
+        "gate": settings.gate,
+    }
 
 
 def _holder(name: str, alias: str) -> str | None:

@@ -47,7 +47,10 @@ def assemble(
     labelled = window.labelled()
     if len(labelled) == 0 or labelled.labels is None:
         raise invalid(
-            "window", "must hold labelled rows to train on", f"{len(window)} rows without one", "Log outcomes first."
+            "window",
+            "must hold labelled rows to train on",
+            f"{len(window)} rows without one",
+            "Log outcomes first.",
         )
     features = labelled.features.reset_index(drop=True)
     labels = labelled.labels.reset_index(drop=True).infer_objects()

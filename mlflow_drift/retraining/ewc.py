@@ -44,7 +44,9 @@ def diagonal_fisher(per_sample_gradients: Arrays) -> dict[str, NDArray[np.float6
     """
     squares = {name: np.mean(np.square(_array(name, g)), axis=0) for name, g in per_sample_gradients.items()}
     if not squares:
-        raise invalid("per_sample_gradients", "must hold at least one parameter", "none", "Return a mapping of arrays.")
+        raise invalid(
+            "per_sample_gradients", "must hold at least one parameter", "none", "Return a mapping of arrays."
+        )
     mean = float(np.mean(np.concatenate([np.ravel(s) for s in squares.values()])))
     return {name: s / mean if mean > 0 else s for name, s in squares.items()}
 
@@ -52,7 +54,9 @@ def diagonal_fisher(per_sample_gradients: Arrays) -> dict[str, NDArray[np.float6
 def _array(name: str, value: Any) -> NDArray[np.float64]:
     array = np.asarray(value, dtype=np.float64)
     if array.size == 0 or not np.isfinite(array).all():
-        raise invalid(name, "must hold finite numbers", f"shape {array.shape}", "Check the gradients for NaN.")
+        raise invalid(
+            name, "must hold finite numbers", f"shape {array.shape}", "Check the gradients for NaN."
+        )
     return array
 
 
@@ -82,7 +86,11 @@ class ElasticPenalty:
 
     def value(self, parameters: Arrays) -> float:
         """Return the penalty at the given parameters."""
-        return 0.5 * self.weight * sum(float(np.sum(self.fisher[k] * np.square(d))) for k, d in self._moves(parameters))
+        return (
+            0.5
+            * self.weight
+            * sum(float(np.sum(self.fisher[k] * np.square(d))) for k, d in self._moves(parameters))
+        )
 
     def gradient(self, parameters: Arrays) -> dict[str, NDArray[np.float64]]:
         """Return the penalty's gradient, to be added to the loss's."""
@@ -91,6 +99,11 @@ class ElasticPenalty:
     def _moves(self, parameters: Arrays) -> list[tuple[str, NDArray[np.float64]]]:
         if set(parameters) != set(self.anchor):
             raise invalid(
-                "parameters", f"must be named {sorted(self.anchor)}", str(sorted(parameters)), "Keep the parent's names."
+                "parameters",
+                f"must be named {sorted(self.anchor)}",
+                str(sorted(parameters)),
+                "Keep the parent's names.",
             )
-        return [(k, np.asarray(p, dtype=np.float64) - np.asarray(self.anchor[k])) for k, p in parameters.items()]
+        return [
+            (k, np.asarray(p, dtype=np.float64) - np.asarray(self.anchor[k])) for k, p in parameters.items()
+        ]

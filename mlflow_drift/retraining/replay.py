@@ -13,7 +13,22 @@ import pandas as pd
 
 from mlflow_drift.inputs import check_count
 
-__all__ = ["ReplayBuffer"]
+__all__ = ["ReplayBuffer", "rows_to_replay"]
+
+SHARE = 0.25
+
+
+def rows_to_replay(n_new: int, capacity: int) -> int:
+    """Return how many old rows to train on again: at most a quarter of the new ones.
+
+    More would keep a model at a concept that no longer holds; fewer would forget what still does.
+
+    Examples
+    --------
+    >>> rows_to_replay(3000, capacity=1000), rows_to_replay(400, capacity=1000)
+    (750, 100)
+    """
+    return min(capacity, round(SHARE * n_new))
 
 
 class ReplayBuffer:
@@ -67,7 +82,9 @@ class ReplayBuffer:
             if slot < self.capacity:
                 slots[slot] = kept + i
         self.seen += n_new
-        offered = features if self._features is None else pd.concat([self._features, features], ignore_index=True)
+        offered = (
+            features if self._features is None else pd.concat([self._features, features], ignore_index=True)
+        )
         answers = labels if self._features is None else pd.concat([self._labels, labels], ignore_index=True)
         self._features = offered.iloc[slots].reset_index(drop=True)
         self._labels = answers.iloc[slots].reset_index(drop=True)
@@ -77,4 +94,6 @@ class ReplayBuffer:
         if self._features is None:
             return pd.DataFrame(), pd.Series(dtype=object)
         rows = rng.permutation(len(self))[:n_rows]
-        return self._features.iloc[rows].reset_index(drop=True), self._labels.iloc[rows].reset_index(drop=True)
+        return self._features.iloc[rows].reset_index(drop=True), self._labels.iloc[rows].reset_index(
+            drop=True
+        )

@@ -85,7 +85,7 @@ class FunctionTrainer:
     def __init__(self, function: Callable[[TrainingRequest], Any]) -> None:
         self._function = function
 
-    def accepts(self, model: Any) -> bool:  # noqa: ARG002 - the user's function knows its models
+    def accepts(self, model: Any) -> bool:
         """Accept anything."""
         return True
 

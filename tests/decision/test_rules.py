@@ -50,4 +50,7 @@ def test_too_few_labels_and_too_soon_are_said(context_with):
     soon = RulesPolicy().decide(context_with(days_since_retraining=1.0, min_days_between=7))
     assert soon.action is Action.NO_RETRAIN
     assert "7 must pass" in soon.reason
-    assert RulesPolicy().decide(context_with(days_since_retraining=8.0, min_days_between=7)).action is Action.FULL_RETRAIN
+    assert (
+        RulesPolicy().decide(context_with(days_since_retraining=8.0, min_days_between=7)).action
+        is Action.FULL_RETRAIN
+    )

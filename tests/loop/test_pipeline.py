@@ -276,16 +276,48 @@ def test_reinforcement_learning_falls_back_to_the_rules_until_it_has_seen_enough
     ("call", "error", "says"),
     [
         (lambda p: p.set_reference_data("rows"), InvalidInputError, "X: must be"),
-        (lambda p: p.set_reference_data(np.empty((0, 3))), InvalidInputError, "X: must hold at least one row"),
-        (lambda p: p.set_reference_data(np.full((9, 2), np.nan)), InvalidInputError, "X: every column must hold"),
-        (lambda p: p.set_reference_data(np.ones((9, 2)), [1, 2]), InvalidInputError, "y: must have one value"),
-        (lambda p: p.monitor_prediction([1.0, 2.0], 0), InvalidInputError, "features: must have the 3 columns"),
+        (
+            lambda p: p.set_reference_data(np.empty((0, 3))),
+            InvalidInputError,
+            "X: must hold at least one row",
+        ),
+        (
+            lambda p: p.set_reference_data(np.full((9, 2), np.nan)),
+            InvalidInputError,
+            "X: every column must hold",
+        ),
+        (
+            lambda p: p.set_reference_data(np.ones((9, 2)), [1, 2]),
+            InvalidInputError,
+            "y: must have one value",
+        ),
+        (
+            lambda p: p.monitor_prediction([1.0, 2.0], 0),
+            InvalidInputError,
+            "features: must have the 3 columns",
+        ),
         (lambda p: p.monitor_prediction("row", 0), InvalidInputError, "features: must be"),
-        (lambda p: p.monitor_prediction(["a", "b", "c"], 0), InvalidInputError, "features: column 'x0' must be numeric"),
-        (lambda p: p.monitor_prediction(np.ones((2, 3)), [0]), InvalidInputError, "prediction: must have one answer"),
+        (
+            lambda p: p.monitor_prediction(["a", "b", "c"], 0),
+            InvalidInputError,
+            "features: column 'x0' must be numeric",
+        ),
+        (
+            lambda p: p.monitor_prediction(np.ones((2, 3)), [0]),
+            InvalidInputError,
+            "prediction: must have one answer",
+        ),
         (lambda p: p.monitor_prediction(np.ones(3), np.nan), InvalidInputError, "prediction: must not miss"),
-        (lambda p: p.monitor_prediction(np.ones((2, 3)), [0, 1], [1]), InvalidInputError, "true_label: must have"),
-        (lambda p: p.monitor_prediction(np.ones(3), 0, 1, timestamp="now"), InvalidInputError, "timestamp: must be"),
+        (
+            lambda p: p.monitor_prediction(np.ones((2, 3)), [0, 1], [1]),
+            InvalidInputError,
+            "true_label: must have",
+        ),
+        (
+            lambda p: p.monitor_prediction(np.ones(3), 0, 1, timestamp="now"),
+            InvalidInputError,
+            "timestamp: must be",
+        ),
     ],
 )
 def test_bad_input_is_named_and_nothing_is_observed(fitted, call, error, says):

@@ -61,7 +61,9 @@ def test_the_current_model_stays_as_it_is(window, model, action):
 
 
 def test_incremental_update_continues_where_the_model_was(window):
-    model = SGDClassifier(random_state=0).fit(window.labelled().features, window.labelled().labels.astype(int))
+    model = SGDClassifier(random_state=0).fit(
+        window.labelled().features, window.labelled().labels.astype(int)
+    )
     updated = train_candidate(request(window, model, Action.INCREMENTAL_UPDATE), parts("trainers")).model
     assert updated.t_ > model.t_
 
@@ -70,9 +72,7 @@ def test_an_open_random_state_is_seeded_so_that_training_reproduces(window):
     made = request(window, RandomForestClassifier(n_estimators=5), seed=7)
     first, second = (train_candidate(made, parts("trainers")).model for _ in range(2))
     assert first.random_state == 7
-    np.testing.assert_array_equal(
-        first.predict_proba(made.features), second.predict_proba(made.features)
-    )
+    np.testing.assert_array_equal(first.predict_proba(made.features), second.predict_proba(made.features))
 
 
 def test_a_model_nobody_can_train_names_the_way_out(window):
