@@ -1,0 +1,1 @@
+"""The tests a challenger must win, one file each."""
