@@ -39,7 +39,8 @@ def build_manager(settings: Settings) -> pluggy.PluginManager:
     Raises
     ------
     PluginError
-        If a configured plugin cannot be imported, or implements a hook that does not exist.
+        If a configured plugin cannot be imported, implements a hook that does not exist or takes
+        arguments that the hook does not have, or wraps a hook.
     """
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(specs)
@@ -56,6 +57,7 @@ def build_manager(settings: Settings) -> pluggy.PluginManager:
             f"plugin {_name_of(manager, error.plugin)}: implements a hook that does not exist ({error}). "
             f"Correct its name; the hooks are: {known}."
         ) from error
+    _refuse_wrappers(manager)
     return manager
 
 
@@ -79,8 +81,26 @@ def _load_named(manager: pluggy.PluginManager, name: str) -> None:
             f"plugins: {name!r} could not be imported ({type(error).__name__}: {error}). Check the spelling in "
             "mlflow-drift.toml or MLFLOW_DRIFT_PLUGINS, and that the module is installed here."
         ) from error
-    if manager.get_name(module) is None:
+    if manager.get_name(module) is not None:
+        return
+    try:
         manager.register(module, name)
+    except pluggy.PluginValidationError as error:
+        raise PluginError(
+            f"plugin {name!r}: implements a hook wrongly ({error}). Correct its arguments; "
+            "each hook's are in mlflow_drift.hooks.specs."
+        ) from error
+
+
+def _refuse_wrappers(manager: pluggy.PluginManager) -> None:
+    """Refuse what our one-by-one calls would not honour."""
+    for hook in vars(manager.hook).values():
+        for implementation in hook.get_hookimpls():
+            if implementation.hookwrapper or implementation.wrapper:
+                raise PluginError(
+                    f"plugin {implementation.plugin_name!r}: {hook.name} is a hook wrapper, which is not supported. "
+                    "Use a plain @hookimpl."
+                )
 
 
 def _name_of(manager: pluggy.PluginManager, plugin: object) -> str:
