@@ -207,5 +207,5 @@ def announce(event: str, manager: pluggy.PluginManager | None = None, **payload:
 def _tell(listener: Any, event: str, plain: dict[str, Any]) -> None:
     try:
         listener(event, plain)
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:
         logger.warning("listener %r raised on %s", listener, event, exc_info=True)
