@@ -54,7 +54,8 @@ def build_manager(settings: Settings) -> pluggy.PluginManager:
     except pluggy.PluginValidationError as error:
         known = ", ".join((*specs.REGISTRATIONS, *specs.EVENTS))
         raise PluginError(
-            f"plugin {_name_of(manager, error.plugin)}: implements a hook that does not exist ({error}). "
+            f"plugin {_name_of(manager, error.plugin)}: implements a hook that does not exist "
+            f"({_one_line(error)}). "
             f"Correct its name; the hooks are: {known}."
         ) from error
     _refuse_wrappers(manager)
@@ -87,7 +88,7 @@ def _load_named(manager: pluggy.PluginManager, name: str) -> None:
         manager.register(module, name)
     except pluggy.PluginValidationError as error:
         raise PluginError(
-            f"plugin {name!r}: implements a hook wrongly ({error}). Correct its arguments; "
+            f"plugin {name!r}: implements a hook wrongly ({_one_line(error)}). Correct its arguments; "
             "each hook's are in mlflow_drift.hooks.specs."
         ) from error
 
@@ -101,6 +102,10 @@ def _refuse_wrappers(manager: pluggy.PluginManager) -> None:
                     f"plugin {implementation.plugin_name!r}: {hook.name} is a hook wrapper, which is not supported. "
                     "Use a plain @hookimpl."
                 )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _name_of(manager: pluggy.PluginManager, plugin: object) -> str:
