@@ -37,7 +37,9 @@ def main(tracking_uri: str | None, registry_uri: str | None) -> None:
     Day to day:  mlflow-drift scan churn
                  mlflow-drift run churn
     """
+    # MLflow prints both to standard output, which belongs to us and, with --json, to a parser.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     if tracking_uri:
         os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
     if registry_uri:

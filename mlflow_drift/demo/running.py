@@ -162,6 +162,7 @@ class _Demo:
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         }
         stack.enter_context(_environment(self.environment))
         stack.enter_context(_mlflow_uris(self.server_uri))
@@ -341,8 +342,7 @@ class _Demo:
         with self.story.step(
             "Promote it with a plain MlflowClient, in a process without this plugin"
         ) as step:
-            stranger = set_alias_as_stranger(
-                self.folder, self.server_uri, self.name, "champion", self.bad_version
+            stranger = set_alias_as_stranger(self.server_uri, self.name, "champion", self.bad_version
             )
             _expect_refusal(stranger["status"])
             if stranger["plugin_installed"]:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,6 @@ print(json.dumps(answer))
 
 def environment_without_plugin(folder: Path) -> Path:
     """Link everything installed here, but this plugin, into a folder that can serve as PYTHONPATH."""
-    folder.mkdir(parents=True, exist_ok=True)
     for place in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
         for entry in Path(place).iterdir():
             link = folder / entry.name
@@ -39,26 +39,39 @@ def environment_without_plugin(folder: Path) -> Path:
     return folder
 
 
-def set_alias_as_stranger(folder: Path, uri: str, name: str, alias: str, version: str) -> dict[str, Any]:
+def set_alias_as_stranger(uri: str, name: str, alias: str, version: str) -> dict[str, Any]:
     """Try to set an alias with a plain ``MlflowClient`` in a process where this plugin is not installed.
+
+    Parameters
+    ----------
+    uri : str
+        The MLflow server.
+    name, alias, version : str
+        What to set.
 
     Returns
     -------
     dict
         plugin_installed (False), status (the HTTP status), reason (the server's message).
+
+    Raises
+    ------
+    DriftError
+        If the process could not run.
     """
-    packages = environment_without_plugin(folder / "packages")
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MLFLOW"))}
-    # -S leaves site-packages out, and with them the link an editable install adds to the path.
-    result = subprocess.run(
-        [sys.executable, "-S", "-c", SCRIPT, uri, name, alias, version],
-        cwd=folder,
-        env={**inherited, "PYTHONPATH": str(packages), "MLFLOW_DISABLE_TELEMETRY": "true"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        packages = environment_without_plugin(Path(folder))
+        # -S leaves site-packages out, and with them the link an editable install adds to the path.
+        result = subprocess.run(
+            [sys.executable, "-S", "-c", SCRIPT, uri, name, alias, version],
+            cwd=folder,
+            env={**inherited, "PYTHONPATH": str(packages), "MLFLOW_DISABLE_TELEMETRY": "true"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
     if result.returncode != 0:
         raise DriftError(f"The plain client could not run: {result.stderr[-2000:]}")
     answer: dict[str, Any] = json.loads(result.stdout.strip().splitlines()[-1])
