@@ -3,7 +3,7 @@
 The artifact is a folder of two files, written without pickle::
 
     reference.parquet   one column a feature named "0", "1", …, and "target" if there is one
-    reference.json      format, version, names, kinds, dtypes, row counts, sha256 of the parquet file
+    reference.json      format, version, names, kinds, dtypes, categories, row counts, sha256 of the parquet file
 """
 
 from __future__ import annotations
@@ -182,6 +182,7 @@ class ReferenceProfile:
             "names": list(self.names),
             "kinds": list(self.kinds),
             "dtypes": [str(dtype) for dtype in rows.dtypes],
+            "categories": {name: _categories(rows[name]) for name in rows.select_dtypes("category")},
             "n_rows": len(rows),
             "n_rows_seen": self.n_rows_seen,
             "sha256": _sha256(folder / ROWS_FILE),
@@ -220,6 +221,14 @@ def _evenly_spaced_runs(n_rows: int, max_rows: int) -> np.ndarray[Any, np.dtype[
     return (starts[:, None] + np.arange(run)).ravel()
 
 
+def _categories(column: pd.Series) -> dict[str, Any]:
+    """Describe the levels, of which parquet keeps only textual ones."""
+    levels = column.cat.categories
+    text = pd.api.types.infer_dtype(levels) in {"string", "empty"}
+    dtype = "object" if text else str(levels.dtype)
+    return {"levels": levels.tolist(), "dtype": dtype, "ordered": bool(column.cat.ordered)}
+
+
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -245,7 +254,15 @@ def _read_header(path: Path) -> dict[str, Any]:
             f"{path}: has format version {version!r}, this release reads up to {FORMAT_VERSION}. "
             "Upgrade mlflow-drift, or attach the reference again with this release."
         )
-    wanted = {"names": list, "kinds": list, "dtypes": list, "n_rows": int, "n_rows_seen": int, "sha256": str}
+    wanted = {
+        "names": list,
+        "kinds": list,
+        "dtypes": list,
+        "categories": dict,
+        "n_rows": int,
+        "n_rows_seen": int,
+        "sha256": str,
+    }
     wrong = [key for key, kind in wanted.items() if not isinstance(header.get(key), kind)]
     if wrong:
         raise _corrupt(path, f"lacks {wrong} or has them in another type")
@@ -269,6 +286,10 @@ def _read_rows(path: Path, header: dict[str, Any]) -> pd.DataFrame:
             dtype == "object" or dtype.startswith(("datetime64", "timedelta64"))
         ):
             rows[name] = rows[name].astype(dtype)
+    for name, known in header["categories"].items():
+        if not isinstance(rows[name].dtype, pd.CategoricalDtype):
+            levels = pd.Index(known["levels"], dtype=known["dtype"])
+            rows[name] = pd.Categorical(rows[name], categories=levels, ordered=known["ordered"])
     return rows
 
 

@@ -35,7 +35,7 @@ def locate_onset(sketch: Sketch, n_current: int, times: pd.DatetimeIndex | None 
     -------
     Onset
         Row 0 means at the window's first row or before it. The set is an interval of rows: the outermost blocks
-        of the 90 % highest-posterior set, and half a block besides, as a block may hold the change inside.
+        of the 90 % highest-posterior set, and one more besides, as a block may hold the change inside.
     """
     posterior = change_posterior(sketch)
     order = np.argsort(-posterior, kind="stable")
@@ -43,12 +43,10 @@ def locate_onset(sketch: Sketch, n_current: int, times: pd.DatetimeIndex | None 
     length = sketch.block_length
     skipped = n_current - sketch.n_current_blocks * length
 
-    def row_of(block: int, shift: int = 0) -> int:
-        return 0 if block == 0 else min(n_current - 1, max(0, skipped + block * length + shift))
+    def row_of(block: int) -> int:
+        return 0 if block <= 0 else min(n_current - 1, skipped + block * length)
 
-    half = (length + 1) // 2
-    row, low = row_of(int(order[0])), row_of(int(members.min()), -half)
-    high = row_of(int(members.max()), half)
+    row, low, high = row_of(int(order[0])), row_of(int(members.min()) - 1), row_of(int(members.max()) + 1)
     moments = [None if times is None else times[at].to_pydatetime() for at in (row, low, high)]
     return Onset(row, low, high, COVERAGE, *moments)
 
@@ -94,7 +92,7 @@ def _overdispersion(sketch: Sketch) -> NDArray[np.float64]:
     """
     steps = np.diff(sketch.counts, axis=0) ** 2
     steps = np.delete(steps, sketch.n_reference_blocks - 1, axis=0)
-    expected = 2 * sketch.counts.mean(axis=0)
+    expected = 2 * np.maximum(sketch.counts.mean(axis=0), 1e-12)  # rows that fill no block may empty a bin
     chi_square = np.add.reduceat(steps.mean(axis=0) / expected, sketch.offsets[:-1])
     overdispersion: NDArray[np.float64] = np.maximum(
         1.0, chi_square / np.maximum(np.diff(sketch.offsets) - 1, 1)

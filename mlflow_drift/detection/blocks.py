@@ -25,6 +25,8 @@ MIN_BLOCKS = 8
 ENOUGH_BLOCKS = 30
 """Longer blocks than dependence asks for cost no power while this many remain."""
 MOST_BLOCKS = 1000
+MEMORY_ROWS = 20_000
+"""The newest rows, from which the memory is estimated."""
 MEMORIES = 2.5
 """Block length in integrated autocorrelation times; neighbouring blocks then correlate by about 0.2."""
 
@@ -71,6 +73,7 @@ def correlation_time(codes: NDArray[np.int32]) -> NDArray[np.float64]:
     ----------
     Geyer, Practical Markov chain Monte Carlo, Statistical Science 7(4), 1992.
     """
+    codes = codes[-MEMORY_ROWS:]
     n, d = codes.shape
     if n < 2 * MIN_BLOCKS:
         return np.ones(d)
@@ -122,13 +125,18 @@ def plan_blocks(binned: Binned, block_length: int | None = None) -> BlockPlan:
     if block_length is None:
         longest = max(1, shortest // MIN_BLOCKS)
         spare = min(shortest // ENOUGH_BLOCKS, (n_reference + n_current) // MOST_BLOCKS)
-        length = min(longest, max(1, spare, math.ceil(MEMORIES * float(memory.max()))))
+        length = min(longest, max(1, spare, _length_for(float(memory.max()))))
         length = _fitting(length, longest, n_reference, n_current)
-        needed = MIN_BLOCKS * max(1, math.ceil(MEMORIES * _typical(memory, binned.n_bins)))
+        needed = MIN_BLOCKS * _length_for(_typical(memory, binned.n_bins))
     else:
         length, needed = block_length, MIN_BLOCKS * block_length
     inflation = _inflation(memory_reference, memory_current, n_reference, n_current, min(length, shortest))
     return BlockPlan(length, inflation, _shortage(n_reference, n_current, needed))
+
+
+def _length_for(memory: float) -> int:
+    """Return the block length for a memory: a single row where rows are independent."""
+    return 1 + math.ceil(MEMORIES * (memory - 1))
 
 
 def _typical(memory: NDArray[np.float64], n_bins: NDArray[np.int64]) -> float:
@@ -152,7 +160,9 @@ def _inflation(
     length: int,
 ) -> NDArray[np.float64]:
     blocks_reference, blocks_current = n_reference // length, n_current // length
-    truth = _variance_of_mean(memory_reference, n_reference) + _variance_of_mean(memory_current, n_current)
+    # A shuffled reference hides its memory, but its mean still varies by it.
+    hidden = np.maximum(memory_reference, memory_current)
+    truth = _variance_of_mean(hidden, n_reference) + _variance_of_mean(memory_current, n_current)
     within = blocks_reference * _variance_of_mean(memory_reference, length)
     within = (within + blocks_current * _variance_of_mean(memory_current, length)) / (
         blocks_reference + blocks_current

@@ -101,8 +101,9 @@ def _run(detector: Detector, reference: pd.DataFrame, current: pd.DataFrame) -> 
         if result.error is None and not 0 <= result.p_value <= 1:
             raise ValueError(f"p_value must lie in [0, 1]; got {result.p_value!r}")
     except Exception as error:  # a broken detector must not silence the others
-        logger.warning("detector %r failed and takes no part", detector.name, exc_info=True)
-        return DetectorResult(detector.name, error=f"{type(error).__name__}: {error}")
+        name = str(getattr(detector, "name", type(detector).__name__))
+        logger.warning("detector %r failed and takes no part", name, exc_info=True)
+        return DetectorResult(name, error=f"{type(error).__name__}: {error}")
     return result
 
 
