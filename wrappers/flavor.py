@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
+import logging
 import shutil
 import sys
 from collections.abc import Callable
@@ -16,12 +17,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import yaml  # type: ignore[import-untyped]
+import yaml
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
 from mlflow_drift import __version__
-from mlflow_drift.errors import NotFoundError, invalid
+from mlflow_drift.errors import DriftError, NotFoundError, invalid
 from mlflow_drift.inputs import check_name
 from mlflow_drift.models import (
     FLAVOR,
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
 
 __all__ = ["attach", "log_model", "save_model"]
+
+logger = logging.getLogger(__name__)
 
 META_FILE = "registered_model_meta"
 
@@ -121,7 +124,7 @@ def log_model(
         except MlflowException as error:
             raise refused(native.__name__, error) from error
 
-    settings = {
+    settings: dict[str, Any] = {
         "id_column": id_column,
         "trained_until": _iso(trained_until),
         "takes_request_id": declares_request_id(given),
@@ -178,12 +181,11 @@ def attach(
     before = source.flavors.get(FLAVOR, {})
 
     def write(path: str, mlflow_model: Model) -> None:
-        shutil.copytree(
-            folder, path, ignore=shutil.ignore_patterns(META_FILE, PROFILE_FOLDER), dirs_exist_ok=True
-        )
+        shutil.copytree(folder, path, ignore=_leave_out(folder), dirs_exist_ok=True)
         mlflow_model.flavors = source.flavors
         mlflow_model.signature = complete(signature, id_column)
-        mlflow_model.saved_input_example_info = source.saved_input_example_info
+        if source.saved_input_example_info is not None:
+            mlflow_model.saved_input_example_info = source.saved_input_example_info
         mlflow_model.model_size_bytes = source.model_size_bytes
         mlflow_model.metadata = {**(source.metadata or {}), **(metadata or {})}
         add_requirement(Path(path))
@@ -243,8 +245,11 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Serve
     recorder = None
     if recording_wanted():
         name, version = _registered(root)
-        names = ReferenceProfile.load(root / settings["profile"]).names
-        recorder = Recorder(name or model.model_id or "unregistered", version, feature_names=names)
+        recorder = Recorder(
+            name or model.model_id or "unregistered",
+            version,
+            feature_names=_feature_names(root / settings["profile"]),
+        )
     return ServedModel(
         inner,
         model.flavors["python_function"].get("predict_fn", "predict"),
@@ -252,6 +257,20 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Serve
         id_column=settings.get("id_column"),
         takes_request_id=settings.get("takes_request_id", False),
     )
+
+
+def _leave_out(folder: Path) -> Callable[[str, list[str]], set[str]]:
+    """Leave MLflow's note and a former profile behind, at the top of the folder only."""
+    return lambda place, _: {META_FILE, PROFILE_FOLDER} if Path(place) == folder else set()
+
+
+def _feature_names(profile: Path) -> tuple[str, ...]:
+    try:
+        return ReferenceProfile.load(profile).names
+    except DriftError as error:
+        # A damaged profile is no reason not to serve; arrays are then recorded as x0, x1, …
+        logger.warning("the reference profile could not be read: %s", error)
+        return ()
 
 
 def _log(
@@ -331,6 +350,6 @@ def _iso(moment: Any) -> str | None:
     if not isinstance(moment, (str, dt.datetime)):
         raise invalid("trained_until", "must be ISO 8601 text", type(moment).__name__, way_out)
     try:
-        return pd.Timestamp(moment).isoformat()
+        return str(pd.Timestamp(moment).isoformat())
     except ValueError as error:
         raise invalid("trained_until", "must be ISO 8601 text", repr(moment), way_out) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 

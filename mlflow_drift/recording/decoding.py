@@ -76,7 +76,8 @@ def decode(frames: Iterable[tuple[int, memoryview]], start: int = 0) -> list[pa.
             layouts[struct.unpack_from("<I", payload, 1)[0]] = json.loads(bytes(payload[5:]))
         elif end > start:
             key, record = _record(payload, layouts)
-            records[key].append(record)
+            if record.rows:
+                records[key].append(record)
     return [_table(layouts[key], group) for key, group in records.items()]
 
 

@@ -235,7 +235,7 @@ def _block_of_column(values: Any, column: int) -> Block:
     if plain is not None:
         return Block("cols", plain[1], (column,), plain[0])
     if isinstance(values, (pd.arrays.IntegerArray, pd.arrays.FloatingArray, pd.arrays.BooleanArray)):
-        dtype: np.dtype[Any] = values.dtype.numpy_dtype  # type: ignore[union-attr]
+        dtype: np.dtype[Any] = values.dtype.numpy_dtype
         data = values.to_numpy(dtype=dtype, na_value=dtype.type(0))
         return Block("masked", dtype.str, (column,), (data, np.asarray(values.isna())))
     if isinstance(values, np.ndarray) and values.dtype.kind in "cV":

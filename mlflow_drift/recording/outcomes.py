@@ -116,7 +116,7 @@ def known_labels(
 def _ids(request_ids: Any) -> list[str]:
     if isinstance(request_ids, str):
         raise invalid("request_ids", "must be a sequence of strings", "one string", "Put it into a list.")
-    ids = as_labels(request_ids, "request_ids").tolist()
+    ids: list[str] = as_labels(request_ids, "request_ids").tolist()
     odd = next((key for key in ids if not isinstance(key, str) or not key), None)
     if odd is not None:
         raise invalid(

@@ -78,7 +78,7 @@ class Recorder:
     -----
     A record lies in this process's spool segment before :meth:`record` returns. It pickles as its
     configuration; files, locks and the shipping thread are made in the process that records.
-    If the plugins cannot be loaded, nothing is recorded: the rules of privacy are then unknown.
+    If the settings or the plugins cannot be read, nothing is recorded: the rules of privacy are then unknown.
     """
 
     def __init__(
@@ -91,19 +91,23 @@ class Recorder:
     ) -> None:
         self.model = model
         self.version = version
-        self.settings = settings or Settings.load()
+        self.settings = settings
         self.stats = RecorderStats()
-        self._folder = self.settings.spool_dir.absolute() / folder_name(model)
         self._feature_names = tuple(feature_names or ())
         self._encoder = Encoder({"model": model, "model_version": version}, self._feature_names)
         self._lock = threading.Lock()
         self._log_at = 0.0
-        self._redactors: Sequence[Redactor] | None
+        self._redactors: Sequence[Redactor] = ()
+        self._out_of_order: str | None = None
         try:
+            cause = "settings"
+            self.settings = settings or Settings.load()
+            self._folder = self.settings.spool_dir.absolute() / folder_name(model)
+            cause = "plugins"
             self._redactors = parts("redactors")
         except Exception:
-            logger.exception("nothing of %s will be recorded: its plugins could not be loaded", model)
-            self._redactors = None
+            logger.exception("nothing of %s will be recorded: its %s could not be read", model, cause)
+            self._out_of_order = cause
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -138,8 +142,8 @@ class Recorder:
             When it was served; default: now.
         """
         try:
-            if self._redactors is None:
-                return self._lose("plugins")
+            if self._out_of_order is not None or self.settings is None:
+                return self._lose(self._out_of_order or "settings")
             if self._redactors:
                 data = self._redacted(data, "x")
                 prediction = self._redacted(prediction, "prediction")
@@ -166,7 +170,7 @@ class Recorder:
         kept: dict[str, pd.Series] = {}
         for name in frame.columns:
             column: pd.Series | None = frame[name].copy()  # a redactor may work in place
-            for redactor in self._redactors or ():
+            for redactor in self._redactors:
                 column = self._redact(redactor, str(name), column, len(frame))
                 if column is None:
                     break

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from mlflow_drift.config import Settings
-from mlflow_drift.errors import NotFoundError
+from mlflow_drift.errors import NotFoundError, UnreachableError
 from mlflow_drift.recording.names import escape_capitals, folder_name
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 REQUESTS, OUTCOMES = "requests", "outcomes"
-ATTEMPTS = 10
+ATTEMPTS = 8
 _SHORT = {"int64": "long", "bool": "boolean", "timestamp[us]": "naive", "timestamp[us, tz=UTC]": "instant"}
 
 Taken = dict[str, tuple[str, pa.DataType]]
@@ -70,6 +70,8 @@ def open_table(uri: str, version: int | None = None) -> DeltaTable | None:
     ------
     NotFoundError
         If the table has no such version.
+    UnreachableError
+        If it cannot be read.
     """
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError, TableNotFoundError
@@ -78,6 +80,8 @@ def open_table(uri: str, version: int | None = None) -> DeltaTable | None:
         table = DeltaTable(uri)
     except TableNotFoundError:
         return None
+    except (DeltaError, OSError) as error:
+        raise _unreachable(uri, error) from error
     if version is None or version == table.version():
         return table
     newest = table.version()
@@ -89,6 +93,13 @@ def open_table(uri: str, version: int | None = None) -> DeltaTable | None:
             "Pass a version that a scan's `source` names, or none for the newest."
         ) from error
     return table
+
+
+def _unreachable(uri: str, error: Exception) -> UnreachableError:
+    return UnreachableError(
+        f"log_uri: {uri} cannot be read or written ({error}). Check MLFLOW_DRIFT_LOG_URI, the permissions and the disk; "
+        "records wait in the spool until then."
+    )
 
 
 def arrow_schema(table: DeltaTable) -> pa.Schema:
@@ -126,10 +137,10 @@ def append_once(uri: str, batches: Sequence[pa.Table], app_id: str, number: int)
                 partition_by=["day"],
                 commit_properties=CommitProperties(app_transactions=[Transaction(app_id, number)]),
             )
-        except (DeltaError, OSError):
+        except (DeltaError, OSError) as error:
             # Perhaps another machine was first, perhaps the answer was lost: look again.
             if attempt == ATTEMPTS:
-                raise
+                raise _unreachable(uri, error) from error
             time.sleep(0.05 * attempt)
         else:
             return
@@ -144,10 +155,10 @@ def append_rows(uri: str, rows: pa.Table) -> int:
         try:
             write_deltalake(uri, rows, mode="append")
             break
-        except DeltaError:
+        except (DeltaError, OSError) as error:
             # Two first writers create the table at once: one of them has to append instead.
             if attempt == ATTEMPTS:
-                raise
+                raise _unreachable(uri, error) from error
             time.sleep(0.05 * attempt)
     table = open_table(uri)
     assert table is not None

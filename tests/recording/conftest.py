@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlflow_drift.config import Settings
+from mlflow_drift.recording import Recorder, keeper
+
+
+@pytest.fixture
+def settings(tmp_path):
+    yield Settings.load({"MLFLOW_DRIFT_HOME": str(tmp_path / "home")}, file=None)
+    keeper.stop()
+
+
+@pytest.fixture
+def recorder(settings):
+    return Recorder("churn", "1", settings=settings)
+
+
+@pytest.fixture
+def frame():
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(rng.normal(size=(4, 3)), columns=["a", "b", "c"])

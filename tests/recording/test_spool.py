@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+import time
+
+import pytest
+
+from mlflow_drift.recording import spool
+from mlflow_drift.recording.spool import MAGIC, SpoolWriter, read_segment, recover, segments
+
+FORK = multiprocessing.get_context("fork")
+
+
+def payloads(path):
+    return [bytes(payload) for _, payload in read_segment(path).frames]
+
+
+def only_segment(folder):
+    [path] = segments(folder).values()
+    return path
+
+
+def test_records_come_back_in_order_with_their_preamble_once(tmp_path):
+    writer = SpoolWriter(tmp_path / "new" / "folder")
+    for number in range(3):
+        writer.append([b"record", b"-%d" % number], (7, b"layout"))
+    writer.append([b"other"], (8, b"second layout"))
+    path = only_segment(writer.folder)
+    assert path.suffix == ".open"
+    assert payloads(path) == [b"layout", b"record-0", b"record-1", b"record-2", b"second layout", b"other"]
+    writer.seal()
+    assert only_segment(writer.folder).suffix == ".seg"
+
+
+def test_many_parts_make_one_record(tmp_path):
+    writer = SpoolWriter(tmp_path)
+    writer.append([b"x"] * 3000)
+    assert payloads(only_segment(tmp_path)) == [b"x" * 3000]
+
+
+def test_a_segment_is_sealed_by_size_and_by_age(tmp_path):
+    writer = SpoolWriter(tmp_path, max_segment_bytes=64)
+    writer.append([b"y" * 100], (1, b"layout"))
+    writer.append([b"z"], (1, b"layout"))
+    first, second = segments(tmp_path).values()
+    assert (first.suffix, second.suffix) == (".seg", ".open")
+    assert payloads(second) == [b"layout", b"z"]  # every segment explains itself
+    writer.seal(older_than=60.0)
+    assert second.exists()
+    writer.seal(older_than=0.0)
+    assert second.with_suffix(".seg").exists()
+
+
+def fill(writer):
+    for _ in range(10):
+        writer.append([b"x" * 1000])
+
+
+def test_a_full_spool_refuses_and_recovers(tmp_path):
+    writer = SpoolWriter(tmp_path, max_segment_bytes=1000, max_folder_bytes=2500)
+    writer.append([b"x" * 1000])
+    with pytest.raises(OSError, match="size limit"):
+        fill(writer)
+    held = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert 1000 < held <= 2500
+    for path in segments(tmp_path).values():
+        path.unlink()
+    with pytest.raises(OSError, match="size limit"):  # for a moment it does not even look
+        writer.append([b"y"])
+    time.sleep(spool.RETRY_AFTER)
+    writer.append([b"y"])
+    assert payloads(only_segment(tmp_path)) == [b"y"]
+
+
+def _write_under_a_limit(folder, results):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+    writer = SpoolWriter(folder)
+    outcome = []
+    for number in range(20):
+        try:
+            writer.append([b"%03d" % number, b"x" * 600])
+            outcome.append(number)
+        except OSError:
+            time.sleep(spool.RETRY_AFTER + 0.01)
+    results.send(outcome)
+
+
+def test_a_short_write_is_taken_back_and_writing_goes_on(tmp_path):
+    receiver, sender = FORK.Pipe(duplex=False)
+    child = FORK.Process(target=_write_under_a_limit, args=(tmp_path, sender))
+    child.start()
+    written = receiver.recv()
+    child.join()
+    assert len(written) >= 15
+    recover(tmp_path)
+    kept = []
+    for path in segments(tmp_path).values():
+        contents = read_segment(path)
+        assert contents.sound == contents.size
+        kept += [int(bytes(payload[:3])) for _, payload in contents.frames]
+    assert kept == written
+
+
+def _write_forever(folder, connection):
+    writer = SpoolWriter(folder, max_segment_bytes=1 << 14)
+    number = 0
+    while True:
+        writer.append([b"%08d" % number, b"x" * 200])
+        os.write(connection, b"%08d" % number)
+        number += 1
+
+
+def test_what_was_written_survives_sigkill(tmp_path):
+    reading, writing = os.pipe()
+    child = FORK.Process(target=_write_forever, args=(tmp_path, writing))
+    child.start()
+    os.close(writing)
+    with os.fdopen(reading, "rb") as stream:
+        acknowledged = stream.read(8 * 200)
+        time.sleep(0.05)
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        acknowledged += stream.read()
+    acknowledged = [int(acknowledged[i : i + 8]) for i in range(0, len(acknowledged) // 8 * 8, 8)]
+    recover(tmp_path)
+    assert {path.suffix for path in segments(tmp_path).values()} == {".seg"}
+    kept = [int(record[:8]) for path in segments(tmp_path).values() for record in payloads(path)]
+    assert kept[: len(acknowledged)] == acknowledged
+    assert len(kept) - len(acknowledged) in {0, 1}
+
+
+def test_a_living_writer_is_left_alone_and_a_dead_one_adopted_once(tmp_path):
+    writer = SpoolWriter(tmp_path)
+    writer.append([b"x"])
+    assert recover(tmp_path) == []
+    writer.abandon()  # as if the process had died
+    assert [path.suffix for path in recover(tmp_path)] == [".seg"]
+    assert recover(tmp_path) == []
+
+
+def _child_of_a_writer(folder):
+    writer = spool.writer_for(folder)
+    writer.append([b"child"])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_forked_child_has_its_own_segment_and_frees_its_parents(tmp_path):
+    writer = spool.writer_for(tmp_path)
+    writer.append([b"parent"])
+    child = FORK.Process(target=_child_of_a_writer, args=(tmp_path,))
+    child.start()
+    child.join()
+    writer.append([b"parent again"])
+    recover(tmp_path)
+    parents, childs = (payloads(path) for path in segments(tmp_path).values())
+    assert (parents, childs) == ([b"parent", b"parent again"], [b"child"])
+    writer.seal()
+
+
+@pytest.mark.parametrize("damage", ["torn", "flipped", "length"])
+def test_reading_stops_at_the_first_damage(tmp_path, damage):
+    writer = SpoolWriter(tmp_path)
+    for number in range(5):
+        writer.append([b"record-%d" % number])
+    writer.seal()
+    path = only_segment(tmp_path)
+    data = bytearray(path.read_bytes())
+    third = len(MAGIC) + 3 * 16
+    if damage == "torn":
+        data = data[: third + 11]
+    elif damage == "flipped":
+        data[third + 12] ^= 1
+    else:
+        data[third + 2] ^= 0xFF
+    path.write_bytes(data)
+    contents = read_segment(path)
+    assert len(contents.frames) == 3
+    assert contents.sound == third < contents.size
+
+
+def test_a_foreign_file_has_no_sound_byte(tmp_path):
+    foreign = tmp_path / "notes.seg"
+    foreign.write_bytes(b"dear diary")
+    assert read_segment(foreign).sound == 0
+
+
+def test_leftovers_of_a_creation_go_away_in_time(tmp_path):
+    young, old = tmp_path / "1.new", tmp_path / "2.new"
+    young.touch()
+    old.touch()
+    os.utime(old, (time.time() - 100, time.time() - 100))
+    recover(tmp_path)
+    assert young.exists()
+    assert not old.exists()
