@@ -238,7 +238,7 @@ def check_bound(evidence: Mapping[str, Any], name: str, version: str) -> None:
             f"tag {EVIDENCE_TAG!r}",
             f"must be about {name!r} version {version}",
             f"evidence about {evidence['name']!r} version {evidence['version']}",
-            f"Run: mlflow-drift validate {name} --challenger {version}",
+            f"Run `mlflow-drift validate {name} --challenger {version}`.",
         )
 
 

@@ -165,12 +165,12 @@ def _command(request: PromotionRequest) -> str:
     place = _place(request)
     if request.champion_version is not None:
         champion = "" if not place.flags() else f" --champion {request.champion_version}"
-        return f"Run: mlflow-drift validate {request.name} --challenger {request.version}{champion}"
+        return f"Run `mlflow-drift validate {request.name} --challenger {request.version}{champion}`"
     if request.changed_at is not None:
-        return f"The place is empty; restore its last holder with: mlflow-drift rollback {request.name}{place.flags()}"
+        return f"The place is empty; restore its last holder with `mlflow-drift rollback {request.name}{place.flags()}`"
     return (
         f"There is no champion to compare with yet. "
-        f"Run: mlflow-drift promote {request.name} {request.version} --bootstrap{place.flags()}"
+        f"Run `mlflow-drift promote {request.name} {request.version} --bootstrap{place.flags()}`"
     )
 
 

@@ -172,8 +172,8 @@ class GateMixin(_Store):  # type: ignore[misc]
             if not _is_prompt(self.get_model_version(name, holder)):
                 self._drift_object(
                     f"mlflow-drift refused to {deed}: version {holder} of {name!r} holds the {place}. Put another "
-                    f"version there first (mlflow-drift promote {name} VERSION{place.flags()}, or mlflow-drift rollback "
-                    f"{name}{place.flags()}); an operator who means it sets MLFLOW_DRIFT_GATE=off on the server."
+                    f"version there first (`mlflow-drift promote {name} VERSION{place.flags()}` or `mlflow-drift rollback "
+                    f"{name}{place.flags()}`); an operator who means it sets MLFLOW_DRIFT_GATE=off on the server."
                 )
 
     # Reserved tags
@@ -224,21 +224,17 @@ class GateMixin(_Store):  # type: ignore[misc]
             self._drift_protect(tag.key)
             return
         mv = self.get_model_version(name, version)
+        refused = f"mlflow-drift refused evidence for {mv.name!r} version {mv.version}"
         try:
             evidence = parse_evidence(tag.value)
             check_bound(evidence, mv.name, str(mv.version))
-            fault = signature_fault(evidence, self._drift_settings.evidence_key)
         except DriftError as error:
-            fault = error.message.rstrip(".")
+            self._drift_object(f"{refused}: {error.message}")
+            return
+        fault = signature_fault(evidence, self._drift_settings.evidence_key)
         if fault:
             self._drift_object(
-                f"mlflow-drift refused evidence for {mv.name!r} version {mv.version}: {fault}. "
-                f"Run: mlflow-drift validate {mv.name} --challenger {mv.version}"
-                + (
-                    " (with the gate's MLFLOW_DRIFT_EVIDENCE_KEY)"
-                    if self._drift_settings.evidence_key
-                    else ""
-                )
+                f"{refused}: {fault}. Set the gate's MLFLOW_DRIFT_EVIDENCE_KEY where `mlflow-drift validate` runs."
             )
 
     def _drift_protect(self, key: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 from typing import TYPE_CHECKING, Any
 
 from mlflow.exceptions import MlflowException
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 __all__ = ["default_client", "listen", "promote", "put"]
+
+logger = logging.getLogger(__name__)
 
 
 def promote(
@@ -113,7 +116,7 @@ def _bootstrap(client: MlflowClient, name: str, version: str, place: Place) -> N
             "bootstrap",
             f"must be False once the {place} of {name!r} was held",
             f"True, and version {holder or entries[-1].version} {'holds' if holder else 'held'} it",
-            f"Run: mlflow-drift validate {name} --challenger {version}, then promote without --bootstrap.",
+            f"Run `mlflow-drift validate {name} --challenger {version}`, then promote without --bootstrap.",
         )
     leave_bootstrap(name, version, _digest(client, name, version), client=client)
 
@@ -135,7 +138,21 @@ def put(client: MlflowClient, hearing: Hearing) -> Promotion:
             # The server has announced its refusal itself.
             raise PromotionRefusedError(_without_code(error.message)) from error
         raise
-    return settle(hearing, client, functools.partial(client.set_registered_model_tag, request.name))
+    return settle(hearing, client, functools.partial(_remember, client, hearing))
+
+
+def _remember(client: MlflowClient, hearing: Hearing, key: str, value: str) -> None:
+    """Write the history, on behalf of a registry that keeps none."""
+    try:
+        client.set_registered_model_tag(hearing.request.name, key, value)
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_CONFLICT):
+            raise
+        logger.warning(
+            "the registry's gate does not protect the %s: no history is kept, and there is no rollback. "
+            "Add it to the server's protected_aliases.",
+            hearing.place,
+        )
 
 
 def _without_code(message: Any) -> str:

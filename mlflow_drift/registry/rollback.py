@@ -78,7 +78,7 @@ def rollback(
         holder = f"version {champion} is the first" if champion else "nobody holds it"
         raise NotFoundError(
             f"name: {name!r} has no previous champion to roll back to: for the {place}, {holder}. "
-            f"Promote another version instead: mlflow-drift promote {name} VERSION{place.flags()}"
+            f"Promote another version instead: `mlflow-drift promote {name} VERSION{place.flags()}`."
         )
     version = str(models.find_version(name, former.version, client).version)
     if reason:

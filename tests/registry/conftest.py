@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
+import requests
 from mlflow import MlflowClient
 
 from mlflow_drift import hooks, models
+from mlflow_drift.audit import AuditLog
 from mlflow_drift.registry.evidence import leave_evidence
 from mlflow_drift.values import Outcome, Verdict
 
-ENVIRONMENT = ("MLFLOW_DRIFT_GATE", "MLFLOW_DRIFT_EVIDENCE_KEY", "MLFLOW_DRIFT_PLUGINS", "MLFLOW_DRIFT_CONFIG")
+ENVIRONMENT = (
+    "MLFLOW_DRIFT_GATE",
+    "MLFLOW_DRIFT_EVIDENCE_KEY",
+    "MLFLOW_DRIFT_PLUGINS",
+    "MLFLOW_DRIFT_CONFIG",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -82,8 +97,16 @@ def prove() -> Callable[..., dict[str, Any]]:
     def prove(client: MlflowClient, name: str, version: str, against: str, **changes: Any) -> dict[str, Any]:
         """Leave the evidence that `mlflow-drift validate` would leave after a PASS."""
         folder = Path(client.get_model_version_download_uri(name, version))
-        fields = {"outcome": Outcome.PASS, "p_value": 0.01, "metrics": {}, "reasons": ("It is better.",), "n_samples": 2000}
-        verdict = Verdict(**(fields | {"name": name, "version": version, "champion_version": against} | changes))
+        fields = {
+            "outcome": Outcome.PASS,
+            "p_value": 0.01,
+            "metrics": {},
+            "reasons": ("It is better.",),
+            "n_samples": 2000,
+        }
+        verdict = Verdict(
+            **(fields | {"name": name, "version": version, "champion_version": against} | changes)
+        )
         return leave_evidence(verdict, models.digest(folder), client)
 
     return prove
@@ -114,3 +137,115 @@ def gated(database: str, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
 def plain(gated: MlflowClient, database: str) -> MlflowClient:
     """A client of the same database without the gate."""
     return MlflowClient(tracking_uri=database, registry_uri=database)
+
+
+@pytest.fixture(scope="module")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """Start `mlflow server` on a free port; all are stopped with the module."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(home: Path, scheme: str = "", **environment: str) -> str:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        uri = f"sqlite:///{home / 'mlflow.db'}"
+        log = (home / "server.log").open("wb")
+        clean = {
+            key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "_MLFLOW_"))
+        }
+        command = f"{sys.executable} -m mlflow server --host 127.0.0.1 --port {port} --workers 1".split()
+        command += ["--backend-store-uri", uri, "--registry-store-uri", scheme + uri]
+        command += ["--artifacts-destination", str(home / "artifacts")]
+        server = subprocess.Popen(
+            command,
+            cwd=home,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=clean
+            | {
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                "MLFLOW_DRIFT_HOME": str(home / "drift"),
+            }
+            | environment,
+        )
+        started.append(server)
+        _await(f"http://127.0.0.1:{port}/health", server, home / "server.log")
+        return f"http://127.0.0.1:{port}"
+
+    yield start
+    for server in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+    for server in started:
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def _await(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(600):
+        if server.poll() is not None:
+            break
+        with contextlib.suppress(requests.ConnectionError):
+            if requests.get(url, timeout=5).ok:
+                return
+        time.sleep(0.1)
+    raise RuntimeError(f"mlflow server did not start: {log.read_text()[-2000:]}")
+
+
+@pytest.fixture
+def log_version(tmp_path: Path) -> Callable[..., str]:
+    """Register a version whose artifacts went through the server's proxy."""
+
+    def make(client: MlflowClient, name: str, weight: str) -> str:
+        folder = tmp_path / f"{name}-{weight}"
+        folder.mkdir()
+        (folder / "MLmodel").write_text("flavors: {}\n")
+        (folder / "weights.txt").write_text(weight)
+        run = client.create_run("0")
+        client.log_artifacts(run.info.run_id, str(folder), "model")
+        if not models.model_exists(name, client):
+            client.create_registered_model(name)
+        source = f"{run.info.artifact_uri}/model"
+        return str(client.create_model_version(name, source, run.info.run_id).version)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def bare_python(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """Run code in a Python that has everything but this package."""
+    packages = tmp_path_factory.mktemp("site-packages")
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if "mlflow_drift" not in entry.name:
+            (packages / entry.name).symlink_to(entry)
+
+    def run(code: str) -> subprocess.CompletedProcess[str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "PYTHON"))}
+        return subprocess.run(
+            [sys.executable, "-S", "-c", code],
+            cwd=tmp_path_factory.mktemp("elsewhere"),
+            env=kept | {"PYTHONPATH": str(packages)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def audited() -> Callable[[Path], list[str]]:
+    """Name the promotions, refusals and rollbacks in an audit log, in order."""
+
+    def read(path: Path) -> list[str]:
+        return [entry.kind for entry in AuditLog(path).entries()]
+
+    return read

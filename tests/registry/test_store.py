@@ -29,13 +29,17 @@ def crowned(client: MlflowClient, make_version: Callable[..., str], name: str = 
     return version
 
 
-@pytest.mark.parametrize("uri", ["drift:", "drift: ", None, "sqlite:///x.db", "drift:drift:sqlite:///x.db", 3])
+@pytest.mark.parametrize(
+    "uri", ["drift:", "drift: ", None, "sqlite:///x.db", "drift:drift:sqlite:///x.db", 3]
+)
 def test_an_address_without_a_registry_is_refused(uri: Any) -> None:
     with pytest.raises(InvalidInputError, match="store_uri: must be drift:<registry URI>"):
         inner_uri(uri)
 
 
-@pytest.mark.parametrize("uri", ["drift:mlruns", "drift:/srv/mlruns", "drift:file:///srv/mlruns", "drift:./x"])
+@pytest.mark.parametrize(
+    "uri", ["drift:mlruns", "drift:/srv/mlruns", "drift:file:///srv/mlruns", "drift:./x"]
+)
 def test_a_folder_is_refused_with_the_way_out(uri: str) -> None:
     with pytest.raises(InvalidInputError, match=r"plain folders no longer.*drift:sqlite:///mlflow.db"):
         build_store(uri)
@@ -93,7 +97,7 @@ def test_an_unproven_version_is_refused_and_told_what_to_do(
     assert refusal.value.error_code == "RESOURCE_CONFLICT"
     assert refusal.value.message == (
         "mlflow-drift refused to make 'churn' version 2 the alias 'champion': version 2 carries no evidence that it "
-        "beats the champion, version 1. Run: mlflow-drift validate churn --challenger 2."
+        "beats the champion, version 1. Run `mlflow-drift validate churn --challenger 2`."
     )
     assert events.names() == ["promoted", "refused"]
     assert str(gated.get_model_version_by_alias("churn", CHAMPION).version) == "1"
@@ -161,7 +165,9 @@ def test_a_model_without_champion_may_be_renamed_and_deleted(
     gated.delete_registered_model("other")
 
 
-def test_what_does_not_exist_is_the_stores_own_error(gated: MlflowClient, make_version: Callable[..., str]) -> None:
+def test_what_does_not_exist_is_the_stores_own_error(
+    gated: MlflowClient, make_version: Callable[..., str]
+) -> None:
     make_version(gated, "churn")
     for call in (
         lambda: gated.set_registered_model_alias("nosuch", CHAMPION, "1"),
@@ -176,7 +182,9 @@ def test_what_does_not_exist_is_the_stores_own_error(gated: MlflowClient, make_v
         assert error.value.error_code == "RESOURCE_DOES_NOT_EXIST"
 
 
-def test_new_models_and_versions_lose_reserved_tags(gated: MlflowClient, make_version: Callable[..., str]) -> None:
+def test_new_models_and_versions_lose_reserved_tags(
+    gated: MlflowClient, make_version: Callable[..., str]
+) -> None:
     gated.create_registered_model("churn", {"mlflow_drift.history.alias.champion": "[]", "team": "a"})
     assert gated.get_registered_model("churn").tags == {"team": "a"}
     version = make_version(gated, "churn", tags={EVIDENCE_TAG: "forged", "stage": "x"})
@@ -202,7 +210,9 @@ def test_evidence_of_another_version_is_not_even_written(
     proven, other = make_version(gated, "churn", "new"), make_version(gated, "churn", "other")
     prove(gated, "churn", proven, "1")
     text = gated.get_model_version("churn", proven).tags[EVIDENCE_TAG]
-    with pytest.raises(PromotionRefusedError, match="must be about 'churn' version 3; got evidence about 'churn' version 2"):
+    with pytest.raises(
+        PromotionRefusedError, match="must be about 'churn' version 3; got evidence about 'churn' version 2"
+    ):
         gated.set_model_version_tag("churn", other, EVIDENCE_TAG, text)
     gated.delete_model_version_tag("churn", proven, EVIDENCE_TAG)
 
@@ -251,12 +261,23 @@ def test_prompts_are_none_of_our_business(gated: MlflowClient, events: Any) -> N
     assert events.heard == []
 
 
-def test_a_model_in_a_prompts_clothes_is_still_gated(gated: MlflowClient, make_version: Callable[..., str]) -> None:
+def test_a_model_in_a_prompts_clothes_is_still_gated(
+    gated: MlflowClient, database: str, make_version: Callable[..., str]
+) -> None:
     crowned(gated, make_version)
-    version = make_version(gated, "churn", "new", tags={"mlflow.prompt.is_prompt": "true"})
+    version = make_version(gated, "churn", "new")
+    gated.set_model_version_tag("churn", version, "mlflow.prompt.is_prompt", "true")
     gated.set_registered_model_tag("churn", "mlflow.prompt.is_prompt", "true")
-    with pytest.raises(PromotionRefusedError):
-        gated.set_registered_model_alias("churn", CHAMPION, version)
+    store = build_store(
+        f"drift:{database}", database
+    )  # MLflow's client looks no further once the tag is there
+    for way_around in (
+        lambda: store.set_registered_model_alias("churn", CHAMPION, version),
+        lambda: store.delete_registered_model_alias("churn", CHAMPION),
+        lambda: store.delete_registered_model("churn"),
+    ):
+        with pytest.raises(PromotionRefusedError):
+            way_around()
 
 
 @pytest.mark.parametrize("mode", ["warn", "off"])
