@@ -2,6 +2,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import signal
+from threadpoolctl import threadpool_limits
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_blas_thread():
+    """Hundreds of small products: threads would only wait for each other."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture
