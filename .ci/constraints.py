@@ -12,9 +12,10 @@ import json
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections import defaultdict
 from pathlib import Path
+
+import tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = "2.13.0"
@@ -29,6 +30,7 @@ Pins = dict[str, str]
 
 
 def requirements() -> list[str]:
+    """Return all that must be resolved: the package's, the extras', and what torch needs."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     return [*project["dependencies"], *extras["test"], *extras["lint"], *TORCH_NEEDS]
@@ -46,6 +48,7 @@ def resolve(interpreter: str) -> tuple[str, Pins]:
 
 
 def normal(name: str) -> str:
+    """Return a distribution's name in the one form that compares."""
     return name.lower().replace("_", "-").replace(".", "-")
 
 
@@ -60,6 +63,7 @@ def lines(resolved: dict[str, Pins]) -> list[str]:
 
 
 def marker(having: list[str], pythons: list[str]) -> str:
+    """Return the marker that holds on the Pythons ``having`` alone; open-ended at both ends."""
     first, last = pythons.index(having[0]), pythons.index(having[-1])
     if having != pythons[first : last + 1]:
         return "; " + " or ".join(f'python_version == "{python}"' for python in having)
@@ -69,6 +73,7 @@ def marker(having: list[str], pythons: list[str]) -> str:
 
 
 def main(interpreters: list[str]) -> None:
+    """Write constraints.txt."""
     resolved = dict(resolve(interpreter) for interpreter in interpreters)
     header = HEADER.format(
         versions=", ".join(resolved), interpreters=" ".join(f"python{version}" for version in resolved)
