@@ -342,8 +342,7 @@ class _Demo:
         with self.story.step(
             "Promote it with a plain MlflowClient, in a process without this plugin"
         ) as step:
-            stranger = set_alias_as_stranger(self.server_uri, self.name, "champion", self.bad_version
-            )
+            stranger = set_alias_as_stranger(self.server_uri, self.name, "champion", self.bad_version)
             _expect_refusal(stranger["status"])
             if stranger["plugin_installed"]:
                 raise DriftError("demo: the plain client's process has the plugin after all.")

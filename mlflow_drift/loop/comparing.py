@@ -92,13 +92,18 @@ def validate(
 
 
 def labelled_since_training(name: str, version: str, settings: Settings | None = None) -> Window:
-    """Return the recorded and labelled requests that are newer than a version's training rows."""
-    since = trained_until(f"models:/{name}/{version}")
-    labelled = read_window(name, since=since, settings=settings).labelled()
-    if since is not None and labelled.times is not None:
-        # The reader includes its bound; the row trained on last must not judge its own model.
-        labelled = labelled.take(np.asarray(labelled.times > pd.Timestamp(since)))
-    return labelled
+    """Return the recorded and labelled requests that a version cannot have been trained on.
+
+    They are newer than its ``trained_until``, or than the version itself where it does not say.
+    """
+    stated = trained_until(f"models:/{name}/{version}")
+    if stated is None:
+        since = pd.Timestamp(find_version(name, version).creation_timestamp, unit="ms", tz="UTC")
+    else:
+        since = pd.Timestamp(stated)
+    labelled = read_window(name, since=since.to_pydatetime(), settings=settings).labelled()
+    # The reader includes its bound; the row trained on last must not judge its own model.
+    return labelled if labelled.times is None else labelled.take(np.asarray(labelled.times > since))
 
 
 def _recorded(name: str, version: str, settings: Settings | None) -> Window:
@@ -106,7 +111,8 @@ def _recorded(name: str, version: str, settings: Settings | None) -> Window:
     if len(labelled) == 0:
         raise InvalidInputError(
             f"data: no recorded request of {name!r} that version {version} was not trained on has a label. "
-            "Pass data=(X, y), or log outcomes with mlflow_drift.log_outcomes or `mlflow-drift outcomes`."
+            "Pass data=(X, y); or log outcomes with mlflow_drift.log_outcomes or `mlflow-drift outcomes`; or, where "
+            "its training rows ended before it was logged, say so with log_model(..., trained_until=…)."
         )
     return labelled
 

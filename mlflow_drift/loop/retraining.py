@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
+from mlflow.models import Model
 
 from mlflow_drift.config import Settings
 from mlflow_drift.errors import InvalidInputError
 from mlflow_drift.hooks import announce, parts
-from mlflow_drift.models import find_version, load_native, load_profile
+from mlflow_drift.models import download, find_version, load_native, load_profile
 from mlflow_drift.recording.windows import read_window
 from mlflow_drift.reference import ReferenceProfile
 from mlflow_drift.retraining.curation import assemble
@@ -84,7 +86,9 @@ def retrain(
         parent_version=str(parent.version),
         trained_until=_newest(labelled),
     )
-    candidate = _register(name, candidate, labelled, report, flavor_kwargs or {})
+    candidate = _register(
+        name, candidate, labelled, report, _saved_like(download(uri)) | (flavor_kwargs or {})
+    )
     announce("candidate_trained", candidate=candidate)
     return candidate
 
@@ -116,6 +120,22 @@ def _newest(window: Window) -> dt.datetime | None:
         return None
     newest: dt.datetime = window.times[-1].to_pydatetime()
     return newest
+
+
+def _saved_like(folder: Path) -> dict[str, Any]:
+    """Return the arguments that save a challenger as its parent was saved: requirements, format, trusted types."""
+    arguments: dict[str, Any] = {}
+    requirements = folder / "requirements.txt"
+    if requirements.is_file():
+        lines = requirements.read_text(encoding="utf-8").splitlines()
+        arguments["pip_requirements"] = [
+            line for line in lines if line and not line.startswith("mlflow-drift")
+        ]
+    saved = Model.load(str(folder)).flavors.get("sklearn", {})
+    for key in ("serialization_format", "skops_trusted_types"):
+        if saved.get(key) is not None:
+            arguments[key] = saved[key]
+    return arguments
 
 
 def _register(
