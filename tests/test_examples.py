@@ -24,3 +24,17 @@ def test_the_quickstart_finds_drift_and_promotes_a_better_model(tmp_path):
     assert after < before
     for metric in ("drift_detection_rate", "retraining_frequency", "rollback_rate", "buffer_utilization"):
         assert metric in said
+
+
+def test_the_detector_plugin_takes_part(tmp_path):
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "wasserstein_plugin.py")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "wasserstein: p = 0.005, strongest in b" in result.stdout
+    assert result.stdout.strip().endswith("DRIFT")
