@@ -139,6 +139,7 @@ def _reason(evidence: Evidence, alpha: float, verdict: DriftVerdict, features: p
         return f"{joint}: no drift shown."
     if blamed.empty:
         return f"{joint}; no single feature stands out."
-    named = ", ".join(f"{row['name']} (PSI {row['psi']:.2f})" for _, row in blamed.head(NAMED).iterrows())
+    worst = blamed.sort_values("severity", ascending=False, kind="stable").head(NAMED)
+    named = ", ".join(f"{row['name']} (PSI {row['psi']:.2f})" for _, row in worst.iterrows())
     more = f" and {len(blamed) - NAMED} more" if len(blamed) > NAMED else ""
     return f"{joint}; {named}{more}."

@@ -130,7 +130,12 @@ def plan_blocks(binned: Binned, block_length: int | None = None) -> BlockPlan:
         needed = MIN_BLOCKS * _length_for(_typical(memory, binned.n_bins))
     else:
         length, needed = block_length, MIN_BLOCKS * block_length
-    inflation = _inflation(memory_reference, memory_current, n_reference, n_current, min(length, shortest))
+    # A shuffled reference hides its memory, but its mean still varies by it; a constant one has none.
+    varies = np.ptp(binned.codes[:n_reference], axis=0) > 0
+    hidden = np.where(varies, memory, memory_reference)
+    inflation = _inflation(
+        memory_reference, hidden, memory_current, n_reference, n_current, min(length, shortest)
+    )
     return BlockPlan(length, inflation, _shortage(n_reference, n_current, needed))
 
 
@@ -154,14 +159,13 @@ def _fitting(length: int, longest: int, n_reference: int, n_current: int) -> int
 
 def _inflation(
     memory_reference: NDArray[np.float64],
+    hidden: NDArray[np.float64],
     memory_current: NDArray[np.float64],
     n_reference: int,
     n_current: int,
     length: int,
 ) -> NDArray[np.float64]:
     blocks_reference, blocks_current = n_reference // length, n_current // length
-    # A shuffled reference hides its memory, but its mean still varies by it.
-    hidden = np.maximum(memory_reference, memory_current)
     truth = _variance_of_mean(hidden, n_reference) + _variance_of_mean(memory_current, n_current)
     within = blocks_reference * _variance_of_mean(memory_reference, length)
     within = (within + blocks_current * _variance_of_mean(memory_current, length)) / (
