@@ -82,6 +82,7 @@ def build_store(store_uri: str | None = None, tracking_uri: str | None = None) -
     else:
         store = builder(store_uri=inner)
     # A subclass of the store's own class, so that its calls to itself pass the gate too.
-    store.__class__ = gated_class(type(store))
+    kind: Any = type(store)
+    store.__class__ = gated_class(kind)
     store._drift_uri, store._drift_tracking_uri, store._drift_settings = store_uri, tracking_uri, settings
     return store

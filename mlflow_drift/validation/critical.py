@@ -52,13 +52,13 @@ class Critical:
 
     def sentence(self) -> str:
         """Say how it stands."""
-        state = (
-            f"has not fallen by {self.margin:.0%} or more"
-            if self.kept
-            else f"has fallen by more than {self.margin:.0%}"
-            if self.lost
-            else f"is not yet known to have fallen by less than {self.margin:.0%}"
-        )
+        loss = f"{100 * self.margin:g}%"
+        if self.kept:
+            state = f"has not got worse by {loss} or more"
+        elif self.lost:
+            state = f"has got worse by more than {loss}"
+        else:
+            state = f"is not yet known to have got worse by less than {loss}"
         return (
             f"The {self.phrase} {state} (difference {self.difference:+.4f} on {self.n:,} rows, {self.how})."
         )

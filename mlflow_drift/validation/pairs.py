@@ -91,7 +91,7 @@ def pair(y_true: Any, champion: Any, challenger: Any, task: str | None = None) -
             raise invalid(
                 parameter,
                 f"must be {kind}, as y_true is",
-                f"{_kind(values, parameter)} such as {values.iloc[0]!r}",
+                f"{_kind(values, parameter)} such as {values.tolist()[0]!r}",
                 "Convert the two to one type: models trained on encoded labels need them decoded.",
             )
     task = _infer(labels, kind) if task is None else _check_task(task, kind)

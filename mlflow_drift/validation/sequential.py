@@ -84,7 +84,11 @@ def sign_e_process(signs: ArrayLike) -> NDArray[np.float64]:
     array([1.5 , 1.5 , 2.33, 3.75, 1.3 ])
     """
     won = np.sign(_series(signs, "signs"))
-    return sign_log_e(np.cumsum(won > 0), np.cumsum(won < 0))
+    decided = won != 0
+    moves = won[decided]
+    # Ties leave the wealth as it is: compute it once a decided row, and spread it over the ties that follow.
+    wealth = np.concatenate(([0.0], sign_log_e(np.cumsum(moves > 0), np.cumsum(moves < 0))))
+    return wealth[np.cumsum(decided)]
 
 
 def betting_e_process(differences: ArrayLike, margin: float = 0.02) -> NDArray[np.float64]:
