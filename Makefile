@@ -30,8 +30,9 @@ $(STAMP): pyproject.toml setup.cfg constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "mlflow-drift needs Python 3.10 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." \
 	         "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[torch,test,lint]"
+	@echo "Making $(VENV) and installing exact versions: a few minutes, this once."
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[torch,test,lint]"
 	@touch $@
 
 clean:
