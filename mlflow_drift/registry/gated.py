@@ -2,6 +2,7 @@
 
 Closed ways around the gate: moving or deleting a protected alias, leaving a protected stage, deleting the champion,
 renaming or deleting its model (a namesake would start anew), writing the reserved tags, and copying them along.
+In the modes "warn" and "off" none of them is.
 Open by nature: writing to the database or to the artifact store directly, and two server workers promoting at once
 (each checks before it writes).
 """

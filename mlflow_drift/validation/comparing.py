@@ -4,9 +4,10 @@ Four conditions, each valid at every look, so one may compare again whenever mor
 
 - *significance*: a sign e-process on who wins the rows on which the two differ;
 - *improvement*: the primary metric (accuracy, or mean absolute error) is better;
-- *no critical regression*: on accuracy and on each class's recall the loss is shown to stay below 2 %: by betting
-  where rows are independent, by an asymptotic confidence sequence of block means where they are not, and for the mean
-  absolute error (relative to the champion's);
+- *no critical regression*: the loss is shown to stay below 2 % on each critical metric. On accuracy (and on each
+  class's recall, if asked for) by betting where rows are independent, by an asymptotic confidence sequence of block
+  means where they are not; on balanced accuracy and on the mean absolute error (relative to the champion's) by the
+  confidence sequence always;
 - *samples*: at least 1,000 rows.
 
 PASS if all hold. FAIL if it is shown that the challenger is worse, or that it loses more than 2 % on a critical metric.
@@ -67,8 +68,8 @@ def compare(
         Loss on a critical metric that must be ruled out: absolute for accuracy and recall, relative for the mean
         absolute error.
     metrics : sequence of str, optional
-        The critical metrics: "accuracy" and "recall" (of each class with enough rows), or "mae". Default: all of the
-        task's.
+        The critical metrics: "accuracy", "balanced_accuracy" and "recall" (of each class with enough rows), or "mae".
+        Default: all but "recall", which a champion that answers one class alone would win.
     task : {"classification", "regression"}, optional
         Default: classification if the outcomes are texts, booleans or at most 20 whole numbers.
     block_length : int, optional

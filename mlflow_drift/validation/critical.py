@@ -1,4 +1,9 @@
-"""The metrics on which a challenger may not lose more than a margin, each tested at every look."""
+"""The metrics on which a challenger may not lose more than a margin, each tested at every look.
+
+Accuracy and balanced accuracy (the mean of the classes' recalls) are tested by default. Each class's own recall is
+tested on request only: a champion that has drifted into answering nearly always the same class has a recall near 1 for
+it, which no useful challenger keeps (Electricity: accuracy .42, recall of UP 1.0; every retrained model would fail).
+"""
 
 from __future__ import annotations
 
@@ -11,15 +16,20 @@ import numpy as np
 
 from mlflow_drift.errors import invalid
 from mlflow_drift.validation.pairs import Pairs
-from mlflow_drift.validation.sequential import betting_e_process, block_sums, mean_lower_bounds
+from mlflow_drift.validation.sequential import (
+    FEWEST_VALUES,
+    betting_e_process,
+    block_sums,
+    mean_lower_bounds,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Critical", "critical_metrics", "least_support"]
 
-KNOWN = {"classification": ("accuracy", "recall"), "regression": ("mae",)}
-FEWEST_BLOCKS = 20
+KNOWN = {"classification": ("accuracy", "balanced_accuracy", "recall"), "regression": ("mae",)}
+DEFAULT = {"classification": ("accuracy", "balanced_accuracy"), "regression": ("mae",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,7 @@ def critical_metrics(
         If a metric is unknown for the task.
     """
     known = KNOWN[pairs.task]
-    chosen = known if metrics is None else metrics
+    chosen = DEFAULT[pairs.task] if metrics is None else metrics
     if isinstance(chosen, str) or not isinstance(chosen, Sequence) or not set(chosen) <= set(known):
         raise invalid(
             "metrics", f"must be among {list(known)} for {pairs.task}", repr(metrics), "Correct the list."
@@ -85,9 +95,14 @@ def critical_metrics(
     notes: tuple[str, ...] = ()
     if "accuracy" in chosen:
         tests.append(rule.test("accuracy", "accuracy", pairs.gains))
-    if "recall" in chosen:
-        recalls, notes = _recalls(pairs, rule)
-        tests.extend(recalls)
+    if not {"balanced_accuracy", "recall"}.isdisjoint(chosen):
+        classes, notes = _large_classes(pairs, least_support(margin, alpha))
+        if "balanced_accuracy" in chosen and len(classes) > 1:
+            tests.append(
+                rule.by_interval("balanced_accuracy", "balanced accuracy", _balanced(pairs, classes))
+            )
+        if "recall" in chosen:
+            tests.extend(_recall(pairs, rule, label, rows) for label, rows in classes.items())
     if "mae" in chosen:
         scale = float(pairs.champion_losses.mean()) or 1.0
         tests.append(rule.by_interval("mae", "mean absolute error", pairs.gains / scale))
@@ -106,24 +121,30 @@ def least_support(margin: float, alpha: float) -> int:
     return int(np.argmax(betting_e_process(np.zeros(longest), margin) >= -np.log(alpha))) + 1
 
 
-def _recalls(pairs: Pairs, rule: _Rule) -> tuple[list[Critical], tuple[str, ...]]:
-    support = least_support(rule.margin, rule.alpha)
-    classes = pairs.labels.groupby(pairs.labels).indices
-    tests, small = [], []
-    for label in sorted(classes, key=str):
-        rows = classes[label]
-        if len(rows) < support:
-            small.append(repr(_plain(label)))
-            continue
-        # A class's rows are spread over the blocks: fewer to each.
-        own = dataclasses.replace(
-            rule, block_length=max(1, round(rule.block_length * len(rows) / len(pairs)))
-        )
-        tests.append(own.test(f"recall[{label}]", f"recall of {_plain(label)!r}", pairs.gains[np.sort(rows)]))
+def _large_classes(pairs: Pairs, support: int) -> tuple[dict[object, NDArray[np.int64]], tuple[str, ...]]:
+    """Return the rows of each class with enough of them, and name the others."""
+    found = pairs.labels.groupby(pairs.labels).indices
+    rows = {_plain(label): np.sort(found[label]) for label in sorted(found, key=str)}
+    small = [repr(label) for label in rows if len(rows[label]) < support]
+    large = {label: rows[label] for label in rows if len(rows[label]) >= support}
     if not small:
-        return tests, ()
+        return large, ()
     shown = ", ".join(small[:5]) + (", …" if len(small) > 5 else "")
-    return tests, (f"The recall of {shown} was not tested: fewer than {support} rows can show nothing.",)
+    return large, (f"The recall of {shown} was not tested: fewer than {support} rows can show nothing.",)
+
+
+def _balanced(pairs: Pairs, classes: dict[object, NDArray[np.int64]]) -> NDArray[np.float64]:
+    """Weight the gains so that each class counts alike: their mean is the difference of balanced accuracies."""
+    weights = np.zeros(len(pairs))
+    for rows in classes.values():
+        weights[rows] = len(pairs) / (len(classes) * len(rows))
+    return np.asarray(weights * pairs.gains)
+
+
+def _recall(pairs: Pairs, rule: _Rule, label: object, rows: NDArray[np.int64]) -> Critical:
+    # A class's rows are spread over the blocks: fewer to each.
+    own = dataclasses.replace(rule, block_length=max(1, round(rule.block_length * len(rows) / len(pairs))))
+    return own.test(f"recall[{label}]", f"recall of {label!r}", pairs.gains[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +177,8 @@ class _Rule:
     def by_interval(self, name: str, phrase: str, gains: NDArray[np.float64]) -> Critical:
         """Test gains without bounds, or sums over blocks, by a confidence sequence of their mean."""
         means = block_sums(gains, self.block_length) / self.block_length
-        low, high, progress = -np.inf, np.inf, len(means) / FEWEST_BLOCKS
-        if len(means) >= FEWEST_BLOCKS:
+        low, high, progress = -np.inf, np.inf, len(means) / FEWEST_VALUES
+        if len(means) >= FEWEST_VALUES:
             low = float(mean_lower_bounds(means, self.alpha)[-1])
             high = -float(mean_lower_bounds(-means, self.alpha)[-1])
             room, width = float(means.mean()) + self.margin, float(means.mean()) - low

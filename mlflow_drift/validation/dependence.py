@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import fft
 
+from mlflow_drift.validation.sequential import FEWEST_VALUES
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -35,7 +37,7 @@ def block_length_of(values: NDArray[np.float64]) -> int:
     Returns
     -------
     int
-        At least 1 (nothing hangs together), at most n.
+        At least 1 (nothing hangs together), at most n/8: eight blocks can still decide.
 
     Examples
     --------
@@ -50,7 +52,7 @@ def block_length_of(values: NDArray[np.float64]) -> int:
     windows = np.arange(1, len(rho) + 1)
     standing = np.cumsum(rho) * np.sqrt(n / windows)
     longest = int(np.argmax(standing))
-    return 1 if standing[longest] < NOISE else min(n, 3 * (longest + 1))
+    return 1 if standing[longest] < NOISE else max(1, min(n // FEWEST_VALUES, 3 * (longest + 1)))
 
 
 def _autocorrelations(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "FEWEST_VALUES",
     "anytime_p",
     "betting_e_process",
     "block_sums",
@@ -31,6 +32,9 @@ __all__ = [
     "sign_e_process",
     "sign_log_e",
 ]
+
+FEWEST_VALUES = 8
+"""Values below which a mean's lower bound says nothing."""
 
 STAKES = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Fractions of the largest safe stake; wealth is the mean over them."""
@@ -88,7 +92,7 @@ def sign_e_process(signs: ArrayLike) -> NDArray[np.float64]:
     moves = won[decided]
     # Ties leave the wealth as it is: compute it once a decided row, and spread it over the ties that follow.
     wealth = np.concatenate(([0.0], sign_log_e(np.cumsum(moves > 0), np.cumsum(moves < 0))))
-    return wealth[np.cumsum(decided)]
+    return np.asarray(wealth[np.cumsum(decided)])
 
 
 def betting_e_process(differences: ArrayLike, margin: float = 0.02) -> NDArray[np.float64]:
@@ -140,8 +144,9 @@ def betting_e_process(differences: ArrayLike, margin: float = 0.02) -> NDArray[n
 def mean_lower_bounds(values: ArrayLike, alpha: float = 0.05, tightest: int = 100) -> NDArray[np.float64]:
     """Return the path of a lower bound of the mean that holds at all times together, for many values.
 
-    For values without known bounds, such as squared errors or sums over blocks. It is asymptotic: the variance is
-    estimated, so read it from some 20 values on (before that it is -inf).
+    For values without known bounds, such as errors or sums over blocks. It is asymptotic: the variance is estimated.
+    Looking from 8 values on (before that it is -inf) it is wrong 4 % of the time at nominal 5 % for normal values; for
+    strongly left-skewed ones 16 %, from 20 on 10 %: sum such values over longer blocks.
 
     Parameters
     ----------
@@ -169,7 +174,7 @@ def mean_lower_bounds(values: ArrayLike, alpha: float = 0.05, tightest: int = 10
     )
     grown = n * rho2 + 1
     radius = np.sqrt(variance * 2 * grown / (n**2 * rho2) * np.log(1 + np.sqrt(grown) / (2 * alpha)))
-    return np.where(n >= 20, mean - radius, -np.inf)
+    return np.where(n >= FEWEST_VALUES, mean - radius, -np.inf)
 
 
 def anytime_p(log_e: ArrayLike) -> NDArray[np.float64]:

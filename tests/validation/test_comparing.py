@@ -44,9 +44,9 @@ def test_a_better_challenger_passes_with_all_figures() -> None:
     assert figures["difference"] == pytest.approx(figures["challenger"] - figures["champion"])
     assert figures["difference"] == pytest.approx((figures["wins"] - figures["losses"]) / 3000)
     assert figures["e_value"] > 20 > figures["reverse_e_value"]
-    assert figures["recall[0]_n"] + figures["recall[1]_n"] == 3000
+    assert figures["balanced_accuracy_n"] == 3000
     assert "expected_more_samples" not in figures
-    assert len(verdict.reasons) == 6  # significance, improvement, accuracy, two recalls, samples
+    assert len(verdict.reasons) == 5  # significance, improvement, accuracy, balanced accuracy, samples
     json.dumps(to_plain(verdict))
 
 
@@ -111,18 +111,43 @@ def test_a_lost_class_fails_in_spite_of_a_better_accuracy() -> None:
     challenger = np.where(
         y == 0, np.where(rng.random(6000) < 0.95, 0, 1), np.where(rng.random(6000) < 0.70, 1, 0)
     )
-    verdict = compare(y, champion, challenger)
+    verdict = compare(y, champion, challenger, metrics=["accuracy", "recall"])
     assert verdict.metrics["difference"] > 0.02
     assert verdict.outcome is Outcome.FAIL
     assert any(r.startswith("The recall of 1 has got worse by more than 2%") for r in verdict.reasons)
     assert compare(y, champion, challenger, metrics=["accuracy"]).outcome is Outcome.PASS
 
 
+def test_a_champion_stuck_in_one_class_can_be_replaced() -> None:
+    # Its recall of 1 is perfect, and worth nothing.
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 3000)
+    champion = np.where(rng.random(3000) < 0.98, 1, y)
+    challenger = np.where(rng.random(3000) < 0.85, y, 1 - y)
+    assert compare(y, champion, challenger).outcome is Outcome.PASS
+    assert compare(y, champion, challenger, metrics=["recall"]).outcome is Outcome.FAIL
+
+
+def test_balanced_accuracy_counts_classes_alike() -> None:
+    rng = np.random.default_rng(0)
+    y = (rng.random(8000) < 0.1).astype(int)
+    champion = np.where(rng.random(8000) < 0.85, y, 1 - y)
+    # Better on the frequent class, so much worse on the rare one that all in all it is no gain.
+    challenger = np.where(
+        y == 0, np.where(rng.random(8000) < 0.95, 0, 1), np.where(rng.random(8000) < 0.60, 1, 0)
+    )
+    verdict = compare(y, champion, challenger)
+    ours = [((p == y)[y == 0].mean() + (p == y)[y == 1].mean()) / 2 for p in (champion, challenger)]
+    assert verdict.metrics["balanced_accuracy_difference"] == pytest.approx(ours[1] - ours[0])
+    assert verdict.metrics["difference"] > 0.02
+    assert verdict.outcome is Outcome.FAIL
+
+
 def test_small_classes_are_named_and_not_tested() -> None:
     y, champion, challenger = duel(3000, 0.05, 0)
     y = y.copy()
     y[:10] = 2
-    verdict = compare(y, champion, challenger)
+    verdict = compare(y, champion, challenger, metrics=["recall"])
     support = least_support(0.02, 0.05)
     assert f"The recall of 2 was not tested: fewer than {support} rows can show nothing." in verdict.reasons
     assert "recall[2]_n" not in verdict.metrics

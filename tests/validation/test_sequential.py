@@ -111,9 +111,9 @@ def test_the_confidence_sequence_holds_at_all_times_and_is_not_idle() -> None:
     rng = np.random.default_rng(6)
     values = rng.standard_exponential((400, 2000))
     bounds = np.array([mean_lower_bounds(row, 0.05) for row in values])
-    assert np.mean((bounds[:, 19:] > 1).any(axis=1)) <= 0.06
+    assert np.mean((bounds[:, 7:] > 1).any(axis=1)) <= 0.06
     assert np.median(bounds[:, -1]) > 0.9
-    assert np.isinf(bounds[:, :19]).all()
+    assert np.isinf(bounds[:, :7]).all()
 
 
 def test_anytime_p_never_rises() -> None:
