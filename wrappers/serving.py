@@ -46,7 +46,9 @@ class ServedModel:
         self._id_column = id_column
         self._takes_request_id = takes_request_id
         self._predict = getattr(inner, predict_fn)
-        self._takes_params = "params" in inspect.signature(self._predict).parameters
+        declared = inspect.signature(self._predict).parameters.get("params")
+        # As MLflow asks: a pipeline's predict_proba(X, **params) does not take ours.
+        self._takes_params = declared is not None and declared.kind is not inspect.Parameter.VAR_KEYWORD
         # MLflow asks for the function by its name, and looks for `params` in its signature.
         setattr(self, predict_fn, self._recorded_predict)
 

@@ -116,7 +116,7 @@ def known_labels(
 def _ids(request_ids: Any) -> list[str]:
     if isinstance(request_ids, str):
         raise invalid("request_ids", "must be a sequence of strings", "one string", "Put it into a list.")
-    ids: list[str] = as_labels(request_ids, "request_ids").tolist()
+    ids: list[str] = as_labels(_unmixed(request_ids), "request_ids").tolist()
     odd = next((key for key in ids if not isinstance(key, str) or not key), None)
     if odd is not None:
         raise invalid(
@@ -128,10 +128,14 @@ def _ids(request_ids: Any) -> list[str]:
     return ids
 
 
+def _unmixed(values: Any) -> Any:
+    # NumPy would turn [1, "up"] into text without a word.
+    return pd.Series(list(values), dtype=object) if isinstance(values, (list, tuple)) else values
+
+
 def _label_array(labels: Any, n: int) -> pa.Array:
-    series = as_labels(labels, "labels", n)
-    values = series.tolist()
-    kinds = {bool if isinstance(v, (bool, np.bool_)) else type(v) for v in values}
+    values = [v.item() if isinstance(v, np.generic) else v for v in as_labels(_unmixed(labels), "labels", n)]
+    kinds = {type(value) for value in values}
     if kinds == {bool}:
         return pa.array(values, pa.bool_())
     try:

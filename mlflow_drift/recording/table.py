@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from mlflow_drift.config import Settings
-from mlflow_drift.errors import NotFoundError, UnreachableError
+from mlflow_drift.errors import NotFoundError, UnreachableError, invalid
 from mlflow_drift.recording.names import escape_capitals, folder_name
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def folder_uri(settings: Settings, folder: str, table: str) -> str:
     """Return where the table of an escaped model name lies."""
     root = settings.log_uri.rstrip("/")
     if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", root):
+        if "%" in root:  # delta-rs decodes a local path once too often
+            raise invalid("log_uri", "must not hold a %", repr(root), "Set MLFLOW_DRIFT_LOG_URI to another folder.")
         root = Path(root).absolute().as_uri()
     return f"{root}/{folder}/{table}"
 
