@@ -221,7 +221,6 @@ def test_the_elastic_penalty_is_offered_and_reported(fitted):
     def averaged(model, X, y):
         return {"w": gradients(model, X, y)["w"].mean(0)}
 
-    found = []
     for function in (gradients, averaged):
         result = cycle(
             pipeline,
@@ -233,11 +232,10 @@ def test_the_elastic_penalty_is_offered_and_reported(fitted):
             validation_labels=None,
         )
         pipeline._shadow = pipeline._retrained_at = None
-        found.append(result.candidate.metrics["ewc_penalty"])
+        assert result.candidate.metrics["ewc_penalty"] > 0
     assert offered[0].fisher["w"].mean() == pytest.approx(1.0)
-    assert found[0] > 0
     # Averaged gradients are asked for row by row, and come to the same.
-    assert found[0] == pytest.approx(found[1])
+    np.testing.assert_allclose(offered[0].fisher["w"], offered[1].fisher["w"])
 
 
 def test_the_models_own_copy_is_trained_never_the_current_one(fitted):
