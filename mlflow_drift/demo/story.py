@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from rich.table import Table
 
 __all__ = ["Step", "Story"]
 
+OUTCOME_LENGTH = 200
+"""Characters of a step's detail in the table; all of it is shown as it happens, and on the page."""
 MARKS = {"ok": "[green]✔[/]", "refused": "[yellow]✋[/]", "drift": "[yellow]![/]", "failed": "[red]✘[/]"}
 
 
@@ -91,7 +94,8 @@ class Story:
         for column in ("", "step", "outcome", "s"):
             table.add_column(column, overflow="fold")
         for step in self.steps:
-            table.add_row(MARKS[step.status], step.name, step.detail, f"{step.seconds:.1f}")
+            outcome = textwrap.shorten(step.detail, OUTCOME_LENGTH, placeholder=" …")
+            table.add_row(MARKS[step.status], step.name, outcome, f"{step.seconds:.1f}")
         self.console.print(table)
         for what, where in links.items():
             self.console.print(f"{what}: ", end="", style="bold")

@@ -132,7 +132,7 @@ def _verdict(evidence: Mapping[str, Any], request: PromotionRequest) -> str:
     if evidence.get("kind") != "verdict":
         return f"the evidence is of kind {evidence.get('kind')!r}, which proves nothing"
     if evidence.get("outcome") != Outcome.PASS.value:
-        why = "; ".join(evidence.get("reasons") or ()) or "no reason given"
+        why = " ".join(evidence.get("reasons") or ()) or "no reason given"
         return (
             f"the last validation of version {request.version} ended {evidence.get('outcome')}: {why}".rstrip(
                 "."
