@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import warnings
 from dataclasses import dataclass
 
 import pandas as pd
@@ -11,6 +13,9 @@ from mlflow_drift.errors import DriftError
 from mlflow_drift.streams import create_synthetic_data_with_drift, load_stream
 
 __all__ = ["Stream", "open_stream"]
+
+NETWORK_TIMEOUT = 20.0
+"""Seconds to wait for OpenML before making a stream instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +67,16 @@ def open_stream(settings: Settings, *, offline: bool = False) -> Stream:
 def _from_openml() -> pd.DataFrame:
     from sklearn.datasets import fetch_openml
 
-    frame: pd.DataFrame = fetch_openml(
-        "electricity", version=1, as_frame=True, parser="auto", n_retries=1, delay=0.2
-    ).frame
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(NETWORK_TIMEOUT)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # "Retrying...": what comes of it is said in the end
+            frame: pd.DataFrame = fetch_openml(
+                "electricity", version=1, as_frame=True, parser="auto", n_retries=1, delay=0.2
+            ).frame
+    finally:
+        socket.setdefaulttimeout(before)
     return frame.astype({"day": float, "class": str})
 
 
