@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -17,15 +18,17 @@ import pytest
 
 from mlflow_drift import log_model, log_outcomes
 from mlflow_drift.config import Settings
-from mlflow_drift.recording import keeper, read_window, row_ids
+from mlflow_drift.recording import keeper, read_window, row_ids, ship
+from mlflow_drift.recording.spool import segments
 
 pytestmark = pytest.mark.server
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, servers, pipeline, rows, target):
+def place(tmp_path_factory, empty_database, servers, pipeline, rows, target):
     """An MLflow server with the registered model "churn", alias champion, for all tests of this file."""
     folder = tmp_path_factory.mktemp("serving")
+    shutil.copy(empty_database, folder / "mlflow.db")
     port = servers.free_port()
     arguments = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     arguments += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
@@ -68,7 +71,7 @@ def split(frame):
 
 def test_requests_over_http_are_recorded_and_labelled(servers, place, tmp_path, pipeline, rows, target):
     port, serving = serve(servers, place, tmp_path)
-    with serving:
+    with serving as process:
         status, answer = servers.invoke(port, {**split(rows[:5]), "params": {"request_id": "batch-17"}})
         assert status == 200
         assert answer["predictions"] == pipeline.predict(rows[:5]).tolist()
@@ -76,6 +79,8 @@ def test_requests_over_http_are_recorded_and_labelled(servers, place, tmp_path, 
         assert servers.invoke(port, {"dataframe_records": [{"a": "text"}]})[0] == 400
         # Read while the server runs: every answered request is there.
         window = read_window("churn", settings=at(tmp_path))
+        acknowledged = send_and_kill(servers, port, rows, process, workers=1)
+    assert_each_once(tmp_path, acknowledged)
     assert window.source["versions"] == ["1"]
     pd.testing.assert_frame_equal(window.features, rows[:6], check_dtype=False)
     assert window.predictions.tolist() == pipeline.predict(rows[:6]).tolist()
@@ -88,7 +93,7 @@ def test_requests_over_http_are_recorded_and_labelled(servers, place, tmp_path, 
 
 def children_of(pid):
     listed = subprocess.run(
-        ["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+        ["ps", "-eww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
     ).stdout
     parents = {}
     for line in listed.splitlines():
@@ -116,9 +121,8 @@ def wait_until(condition, seconds=60):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_sigkill_of_a_worker_loses_and_repeats_nothing(servers, place, tmp_path, rows, workers):
-    port, serving = serve(servers, place, tmp_path, workers)
+def send_and_kill(servers, port, rows, process, workers):
+    """Send requests from four clients, kill a worker in the middle; return what was acknowledged."""
     acknowledged, stop = [], threading.Event()
 
     def load(client):
@@ -136,18 +140,21 @@ def test_sigkill_of_a_worker_loses_and_repeats_nothing(servers, place, tmp_path,
                 acknowledged.append((key, len(batch), batch.iloc[0, 0]))
 
     clients = [threading.Thread(target=load, args=(client,), daemon=True) for client in range(4)]
-    with serving as process:
+    for client in clients:
+        client.start()
+    try:
+        wait_until(lambda: len(acknowledged) > 50)
+        os.kill(worker_of(process.pid, workers), signal.SIGKILL)
+        time.sleep(0.5)
+    finally:
+        stop.set()
         for client in clients:
-            client.start()
-        try:
-            wait_until(lambda: len(acknowledged) > 50)
-            os.kill(worker_of(process.pid, workers), signal.SIGKILL)
-            time.sleep(1.0)
-        finally:
-            stop.set()
-            for client in clients:
-                client.join()
-    window = read_window("churn", settings=at(tmp_path))
+            client.join()
+    return acknowledged
+
+
+def assert_each_once(home, acknowledged):
+    window = read_window("churn", settings=at(home))
     counts = Counter(window.request_ids)
     first = dict(zip(window.request_ids, window.features["a"], strict=True))
     for key, n, value in acknowledged:
@@ -155,7 +162,16 @@ def test_sigkill_of_a_worker_loses_and_repeats_nothing(servers, place, tmp_path,
         assert [counts[row] for row in ids] == [1] * n
         assert first[ids[0]] == pytest.approx(value)
     assert max(counts.values()) == 1
-    assert not list((tmp_path / "spool" / "churn").glob("*.open"))
+    # Once the killed processes are gone, nothing is left to ship and no segment is left behind.
+    wait_until(lambda: ship(at(home)) == 0 and not segments(home / "spool" / "churn"))
+    assert len(read_window("churn", settings=at(home))) == len(window)
+
+
+def test_sigkill_of_one_of_two_workers_loses_and_repeats_nothing(servers, place, tmp_path, rows):
+    port, serving = serve(servers, place, tmp_path, workers=2)
+    with serving as process:
+        acknowledged = send_and_kill(servers, port, rows, process, workers=2)
+    assert_each_once(tmp_path, acknowledged)
 
 
 def test_predictions_are_served_when_nothing_can_be_recorded(servers, place, tmp_path, rows, pipeline):
