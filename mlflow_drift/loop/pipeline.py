@@ -18,7 +18,8 @@ from mlflow_drift.errors import NotFittedError, invalid
 from mlflow_drift.hooks import announce, parts
 from mlflow_drift.hooks.parts import PolicyContext
 from mlflow_drift.inputs import as_frame, as_labels, match_columns
-from mlflow_drift.loop.callables import Functions, worse_by
+from mlflow_drift.loop.callables import Functions
+from mlflow_drift.loop.cycle import CycleResult, newest_time, split_newest, training_rows, with_user_metrics
 from mlflow_drift.loop.detecting import detect
 from mlflow_drift.loop.observations import Batch, Observations, as_batch
 from mlflow_drift.loop.shelf import ModelShelf
@@ -46,45 +47,6 @@ __all__ = ["CycleResult", "DriftAwareRetrainingPipeline"]
 logger = logging.getLogger(__name__)
 
 IN_MEMORY = "in-memory"
-
-
-@dataclass(frozen=True, slots=True)
-class CycleResult:
-    """What one retraining cycle did.
-
-    Parameters
-    ----------
-    model : object
-        The model to use from now on: the challenger if it was promoted, else the current one.
-    promoted : bool
-        Whether the challenger won.
-    report, decision : DriftReport, Decision
-        What was found and decided.
-    candidate, verdict : Candidate, Verdict, optional
-        None where there was no retraining.
-    shadow : bool
-        Whether the challenger is kept to be validated again on newer rows.
-    """
-
-    model: Any
-    promoted: bool
-    report: DriftReport
-    decision: Decision
-    candidate: Candidate | None = None
-    verdict: Verdict | None = None
-    shadow: bool = False
-
-    @property
-    def reason(self) -> str:
-        """Say in words why it came out this way."""
-        return self.decision.reason if self.verdict is None else " ".join(self.verdict.reasons)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything but the model as what JSON can hold."""
-        plain = {
-            name: getattr(self, name) for name in ("promoted", "shadow", "decision", "candidate", "verdict")
-        }
-        return {**to_plain(plain), "report": self.report.to_dict()}
 
 
 @dataclass(slots=True)
@@ -349,9 +311,9 @@ class DriftAwareRetrainingPipeline:
         if decision.action is Action.NO_RETRAIN:
             self._learn(context, decision, gained=0.0)
             return CycleResult(model, promoted=False, report=report, decision=decision)
-        labelled = _training_rows(observations.window(), decision).labelled()
+        labelled = training_rows(observations.window(), decision).labelled()
         if validation is None:
-            labelled, validation = _split_newest(labelled, self.config.validation_split)
+            labelled, validation = split_newest(labelled, self.config.validation_split)
         rng = np.random.default_rng((self.config.random_state, self._counters.retrainings))
         replayed = self._replay.sample(rows_to_replay(len(labelled), self.config.replay_capacity), rng)
         request = assemble(
@@ -363,7 +325,7 @@ class DriftAwareRetrainingPipeline:
             request,
             [FunctionTrainer(functions.train)],
             decision_id=decision.decision_id,
-            trained_until=_last(labelled),
+            trained_until=newest_time(labelled),
         )
         if penalty is not None:
             moved = penalty.value(functions.parameters(candidate.model))
@@ -440,7 +402,7 @@ class DriftAwareRetrainingPipeline:
         )
         before = functions.metrics(validation.labels, champion)
         after = functions.metrics(validation.labels, challenger)
-        return _with_user_metrics(verdict, before, after, self.config.critical_regression)
+        return with_user_metrics(verdict, before, after, self.config.critical_regression)
 
     def _promote(self, model: Any, shadow: _Shadow, verdict: Verdict) -> None:
         profile, _ = self._fitted()
@@ -562,48 +524,3 @@ def _as_utc(timestamp: dt.datetime | None) -> dt.datetime:
             "timestamp", "must be a datetime", type(timestamp).__name__, "Pass datetime(…, tzinfo=utc)."
         )
     return timestamp.replace(tzinfo=dt.timezone.utc) if timestamp.tzinfo is None else timestamp
-
-
-def _training_rows(window: Window, decision: Decision) -> Window:
-    """Cut the observed rows to what the decision chose, counted from the window it scanned.
-
-    A full retraining also takes the rows observed before that window.
-    """
-    if decision.window is None or decision.action is Action.FULL_RETRAIN:
-        return window
-    length = decision.window.stop - decision.window.start
-    return window.take(slice(max(0, len(window) - length), None))
-
-
-def _split_newest(labelled: Window, share: float) -> tuple[Window, Window]:
-    held = max(1, round(share * len(labelled)))
-    if held >= len(labelled):
-        raise invalid(
-            "validation_split",
-            "must leave rows to train on",
-            f"{len(labelled)} labelled rows",
-            "Observe more rows.",
-        )
-    return labelled.take(slice(None, -held)), labelled.take(slice(-held, None))
-
-
-def _last(window: Window) -> dt.datetime | None:
-    if window.times is None or len(window) == 0:
-        return None
-    newest: dt.datetime = window.times[-1].to_pydatetime()
-    return newest
-
-
-def _with_user_metrics(
-    verdict: Verdict, champion: dict[str, float], challenger: dict[str, float], critical: float
-) -> Verdict:
-    figures = dict(verdict.metrics)
-    reasons = list(verdict.reasons)
-    outcome = verdict.outcome
-    for name, value in champion.items():
-        figures[f"champion_{name}"], figures[f"challenger_{name}"] = value, challenger[name]
-        worse = worse_by(name, value, challenger[name])
-        if not worse <= critical:  # also refuses NaN
-            outcome = Outcome.FAIL
-            reasons.append(f"{name} got worse by {worse:.3f}, more than the {critical:.3f} allowed.")
-    return dataclasses.replace(verdict, outcome=outcome, metrics=figures, reasons=tuple(reasons))
