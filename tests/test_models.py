@@ -16,18 +16,19 @@ def registry(tmp_path_factory):
     """A database with the model "line": two versions, alias champion on the first."""
     folder = tmp_path_factory.mktemp("registry")
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-    experiment = mlflow.create_experiment("e", artifact_location=(folder / "artifacts").as_uri())
-    mlflow.set_experiment(experiment_id=experiment)
-    X = np.arange(10.0).reshape(5, 2)
-    for slope in (1.0, 2.0):
-        model = LinearRegression().fit(X, slope * X[:, 0])
-        mlflow.sklearn.log_model(
-            model, name="line", registered_model_name="line", pip_requirements=["scikit-learn"]
-        )
-    mlflow.MlflowClient().set_registered_model_alias("line", "champion", "1")
-    yield mlflow.MlflowClient()
-    mlflow.set_tracking_uri(before)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # MLflow lays artifacts beside the database's maker
+        patch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+        X = np.arange(10.0).reshape(5, 2)
+        for slope in (1.0, 2.0):
+            model = LinearRegression().fit(X, slope * X[:, 0])
+            mlflow.sklearn.log_model(
+                model, name="line", registered_model_name="line", pip_requirements=["scikit-learn"]
+            )
+        mlflow.MlflowClient().set_registered_model_alias("line", "champion", "1")
+        yield mlflow.MlflowClient()
+        mlflow.set_tracking_uri(before)
 
 
 @pytest.mark.parametrize("wanted", ["1", 1, "champion"])

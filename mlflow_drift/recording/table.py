@@ -60,7 +60,9 @@ def folder_uri(settings: Settings, folder: str, table: str) -> str:
     root = settings.log_uri.rstrip("/")
     if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", root):
         if "%" in root:  # delta-rs decodes a local path once too often
-            raise invalid("log_uri", "must not hold a %", repr(root), "Set MLFLOW_DRIFT_LOG_URI to another folder.")
+            raise invalid(
+                "log_uri", "must not hold a %", repr(root), "Set MLFLOW_DRIFT_LOG_URI to another folder."
+            )
         root = Path(root).absolute().as_uri()
     return f"{root}/{folder}/{table}"
 

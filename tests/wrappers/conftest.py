@@ -118,7 +118,9 @@ def pipeline(rows, target):
 def empty_database(tmp_path_factory):
     """MLflow needs seconds to create a database, and none to copy one."""
     place = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{place}").search_experiments()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place.parent)  # the default experiment's artifacts lie where the database was made
+        mlflow.MlflowClient(f"sqlite:///{place}").search_experiments()
     return place
 
 
