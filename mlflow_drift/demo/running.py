@@ -16,6 +16,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import requests
+from mlflow.utils.logging_utils import disable_logging, enable_logging
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -165,7 +166,7 @@ class _Demo:
             "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         }
         stack.enter_context(_environment(self.environment))
-        stack.enter_context(_mlflow_uris(self.server_uri))
+        stack.enter_context(_mlflow_client(self.server_uri))
 
     def run(self) -> None:
         self.story.console.print(f"Stream: {self.stream.origin}", markup=False)
@@ -391,14 +392,16 @@ class _Demo:
 
 
 @contextmanager
-def _mlflow_uris(uri: str) -> Iterator[None]:
-    """Point MLflow's client at a server, and back."""
+def _mlflow_client(uri: str) -> Iterator[None]:
+    """Point MLflow's client at a server without its own running commentary, and back."""
     before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
+    disable_logging()
     try:
         yield
     finally:
+        enable_logging()
         mlflow.set_tracking_uri(before[0])
         mlflow.set_registry_uri(before[1])
 
