@@ -38,13 +38,15 @@ def place(tmp_path_factory, empty_database, servers, pipeline, rows, target):
         uri = f"http://127.0.0.1:{port}"
         mlflow.set_tracking_uri(uri)
         try:
-            log_model(
-                pipeline,
-                reference=rows,
-                target=target,
-                registered_model_name="churn",
-                pip_requirements=["scikit-learn"],
-            )
+            # An experiment of this server's own, so that artifacts pass through it.
+            with mlflow.start_run(experiment_id=mlflow.create_experiment("serving")):
+                log_model(
+                    pipeline,
+                    reference=rows,
+                    target=target,
+                    registered_model_name="churn",
+                    pip_requirements=["scikit-learn"],
+                )
             mlflow.MlflowClient().set_registered_model_alias("churn", "champion", "1")
             yield folder, uri
         finally:
