@@ -12,6 +12,7 @@ from mlflow_drift.config import Settings
 from mlflow_drift.errors import InvalidInputError, invalid
 from mlflow_drift.hooks import announce
 from mlflow_drift.inputs import as_frame, as_labels, check_name, match_columns
+from mlflow_drift.loop.restoring import restored
 from mlflow_drift.models import digest, download, find_version, load_predictor, load_profile, trained_until
 from mlflow_drift.recording.windows import read_window
 from mlflow_drift.registry.evidence import leave_evidence
@@ -101,7 +102,8 @@ def labelled_since_training(name: str, version: str, settings: Settings | None =
         since = pd.Timestamp(find_version(name, version).creation_timestamp, unit="ms", tz="UTC")
     else:
         since = pd.Timestamp(stated)
-    labelled = read_window(name, since=since.to_pydatetime(), settings=settings).labelled()
+    window = read_window(name, since=since.to_pydatetime(), settings=settings)
+    labelled = restored(window, load_profile(f"models:/{name}/{version}")).labelled()
     # The reader includes its bound; the row trained on last must not judge its own model.
     return labelled if labelled.times is None else labelled.take(np.asarray(labelled.times > since))
 

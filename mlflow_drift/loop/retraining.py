@@ -14,6 +14,7 @@ from mlflow.models import Model
 from mlflow_drift.config import Settings
 from mlflow_drift.errors import InvalidInputError
 from mlflow_drift.hooks import announce, parts
+from mlflow_drift.loop.restoring import restored
 from mlflow_drift.models import download, find_version, load_native, load_profile
 from mlflow_drift.recording.windows import read_window
 from mlflow_drift.reference import ReferenceProfile
@@ -70,13 +71,14 @@ def retrain(
         raise InvalidInputError(f"decision: must be one to retrain; got NO_RETRAIN. {decision.reason}")
     parent = find_version(name, champion)
     uri = f"models:/{name}/{parent.version}"
-    window = _decided_rows(name, decision, report, settings)
+    profile = load_profile(uri)
+    window = restored(_decided_rows(name, decision, report, settings), profile)
     labelled = window.labelled()
     request = assemble(
         window,
         model=load_native(uri),
         action=decision.action,
-        replayed=_replayed(load_profile(uri), rows_to_replay(len(labelled), replay_capacity), random_state),
+        replayed=_replayed(profile, rows_to_replay(len(labelled), replay_capacity), random_state),
         seed=random_state,
     )
     candidate = train_candidate(
@@ -159,7 +161,7 @@ def _register(
         info = log_model(
             candidate.model,
             reference=window.features,
-            target=window.labels,
+            target=None if window.labels is None else window.labels.infer_objects(),
             registered_model_name=name,
             trained_until=None if candidate.trained_until is None else candidate.trained_until.isoformat(),
             **flavor_kwargs,

@@ -7,7 +7,8 @@ from mlflow_drift.errors import InvalidInputError, NotFoundError
 from mlflow_drift.hooks import announce
 from mlflow_drift.inputs import check_alpha, check_count, check_name
 from mlflow_drift.loop.detecting import detect
-from mlflow_drift.models import find_version, load_profile
+from mlflow_drift.loop.restoring import recorded_part, restored
+from mlflow_drift.models import find_version, load_profile, require_reachable
 from mlflow_drift.recording.windows import read_window
 from mlflow_drift.values import DriftReport, Window
 
@@ -63,16 +64,25 @@ def scan(
     check_name(name)
     check_count(rows, "rows", least=2)
     check_alpha(alpha)
+    require_reachable()
     window = read_window(name, rows=rows, settings=settings)
-    against = reference_version(name, window) if version is None else find_version(name, version).version
+    against = reference_version(name, window) if version is None else str(find_version(name, version).version)
+    profile = load_profile(f"models:/{name}/{against}")
+    window = restored(window, profile)
+    part = recorded_part(profile, window)
     report = detect(
-        load_profile(f"models:/{name}/{against}"),
+        part,
         window.features,
         alpha=alpha,
         all_missing="drift",
         times=window.times,
         random_state=random_state,
-        source={**window.source, "model": name, "reference_version": against},
+        source={
+            **window.source,
+            "model": name,
+            "reference_version": against,
+            "not_recorded": [column for column in profile.names if column not in part.names],
+        },
     )
     announce("window_scanned", report=report)
     if report.drift_detected:

@@ -1,0 +1,77 @@
+"""Recorded rows, in the columns and types of the reference they are compared with.
+
+The inference log stores few types (a 32-bit column comes back as 64-bit, a category as text, integer labels among
+missing ones as floats), and holds every column that any version of the model ever saw.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlflow_drift.errors import InvalidInputError
+from mlflow_drift.reference import ReferenceProfile
+from mlflow_drift.values import Window
+
+__all__ = ["recorded_part", "restored"]
+
+
+def restored(window: Window, profile: ReferenceProfile) -> Window:
+    """Return the window with the reference's columns, those that were recorded, in the reference's types.
+
+    A value that does not fit its type keeps its column as it was recorded.
+
+    Raises
+    ------
+    InvalidInputError
+        If none of the reference's columns was recorded.
+
+    Examples
+    --------
+    >>> profile = ReferenceProfile.fit(pd.DataFrame({"x": np.array([1, 2], dtype="int32")}))
+    >>> window = Window(pd.DataFrame({"old": [0, 0], "x": [3, 4]}))
+    >>> restored(window, profile).features.dtypes.to_dict()
+    {'x': dtype('int32')}
+    """
+    names = [name for name in profile.names if name in window.features.columns]
+    if not names:
+        raise InvalidInputError(
+            f"name: none of the reference's columns {list(profile.names)[:10]} was recorded; recorded are "
+            f"{list(window.features.columns)[:10]}. Attach a reference with the columns that the model is served with."
+        )
+    columns = {name: _cast(window.features[name], profile.frame[name].dtype) for name in names}
+    labels = window.labels
+    if labels is not None and profile.target is not None:
+        known = labels.dropna().infer_objects()
+        # Missing labels keep the whole column from an integer type, so they are left out of the cast.
+        labels = _cast(known, profile.target.dtype).astype(object).reindex(labels.index)
+    return dataclasses.replace(window, features=pd.DataFrame(columns), labels=labels)
+
+
+def recorded_part(profile: ReferenceProfile, window: Window) -> ReferenceProfile:
+    """Return the profile of the columns that the window holds: what a redactor keeps back is no drift."""
+    names = [name for name in profile.names if name in window.features.columns]
+    if len(names) == len(profile.names):
+        return profile
+    return ReferenceProfile.fit(
+        profile.frame[names], target=profile.target, max_rows=max(len(profile), 20_000)
+    )
+
+
+def _cast(column: pd.Series, dtype: Any) -> pd.Series:
+    if column.dtype == dtype:
+        return column
+    try:
+        cast = column.astype(dtype)
+    except (TypeError, ValueError, OverflowError):
+        return column
+    same_gaps = bool((cast.isna() == column.isna()).all())
+    if not same_gaps:
+        return column
+    if column.dtype.kind in "iuf" and cast.dtype.kind in "iuf":
+        equal = np.isclose(cast.astype(float), column.astype(float), rtol=1e-6, atol=0, equal_nan=True)
+        return cast if bool(equal.all()) else column
+    return cast
