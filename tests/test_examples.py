@@ -4,20 +4,24 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def test_the_quickstart_finds_drift_and_promotes_a_better_model(tmp_path):
+def run(name: str, folder: Path) -> str:
     result = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "quickstart.py")],
+        [sys.executable, str(EXAMPLES / name)],
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=folder,
         timeout=120,
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    said = result.stdout
+    return result.stdout
+
+
+def test_the_quickstart_finds_drift_and_promotes_a_better_model(tmp_path):
+    said = run("quickstart.py", tmp_path)
     assert "DRIFT" in said
     assert "promoted: True" in said
     before, after = (float(line.split(":")[1]) for line in said.splitlines() if line.startswith("log-loss"))
@@ -27,14 +31,6 @@ def test_the_quickstart_finds_drift_and_promotes_a_better_model(tmp_path):
 
 
 def test_the_detector_plugin_takes_part(tmp_path):
-    result = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "wasserstein_plugin.py")],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=120,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "wasserstein: p = 0.005, strongest in b" in result.stdout
-    assert result.stdout.strip().endswith("DRIFT")
+    said = run("wasserstein_plugin.py", tmp_path)
+    assert "wasserstein: p = 0.005, strongest in b" in said
+    assert said.strip().endswith("DRIFT")

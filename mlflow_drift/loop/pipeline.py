@@ -47,6 +47,11 @@ __all__ = ["CycleResult", "DriftAwareRetrainingPipeline"]
 logger = logging.getLogger(__name__)
 
 IN_MEMORY = "in-memory"
+ANNOUNCEMENTS = {
+    "promoted": "model_promoted",
+    "refused": "promotion_refused",
+    "rolled_back": "model_rolled_back",
+}
 
 
 @dataclass(slots=True)
@@ -415,26 +420,24 @@ class DriftAwareRetrainingPipeline:
         self._previous.append((model, profile))
         self._profile, self._report, self._since_scan = shadow.profile, None, 0
         self._counters.promotions += 1
-        announce(
-            "model_promoted",
-            promotion=Promotion(
-                IN_MEMORY,
-                str(version),
-                "folder",
-                str(self._shelf.folder),
-                str(previous),
-                "promoted",
-                verdict.reasons,
-            ),
-        )
+        self._announce("promoted", version, previous, verdict.reasons)
 
     def _refuse(self, verdict: Verdict) -> None:
-        announce(
-            "promotion_refused",
-            promotion=Promotion(
-                IN_MEMORY, "candidate", "folder", str(self._shelf.folder), None, "refused", verdict.reasons
-            ),
+        self._announce("refused", "candidate", None, verdict.reasons)
+
+    def _announce(
+        self, event: str, version: int | str, previous: int | None, reasons: tuple[str, ...]
+    ) -> None:
+        promotion = Promotion(
+            name=IN_MEMORY,
+            version=str(version),
+            kind="folder",
+            target=str(self._shelf.folder),
+            previous_version=None if previous is None else str(previous),
+            event=event,
+            reasons=reasons,
         )
+        announce(ANNOUNCEMENTS[event], promotion=promotion)
 
     def rollback(self, reason: str = "asked for") -> Any:
         """Return to the model before the last promotion, and to its reference.
@@ -456,18 +459,7 @@ class DriftAwareRetrainingPipeline:
         self._counters.rollbacks += 1
         left = self._shelf.versions()[-1]
         version = self._shelf.keep(model, {"event": "rolled_back", "reason": reason})
-        announce(
-            "model_rolled_back",
-            promotion=Promotion(
-                IN_MEMORY,
-                str(version),
-                "folder",
-                str(self._shelf.folder),
-                str(left),
-                "rolled_back",
-                (reason,),
-            ),
-        )
+        self._announce("rolled_back", version, left, (reason,))
         return model
 
     def get_pipeline_status(self) -> dict[str, Any]:
