@@ -92,7 +92,8 @@ def sign_e_process(signs: ArrayLike) -> NDArray[np.float64]:
     moves = won[decided]
     # Ties leave the wealth as it is: compute it once a decided row, and spread it over the ties that follow.
     wealth = np.concatenate(([0.0], sign_log_e(np.cumsum(moves > 0), np.cumsum(moves < 0))))
-    return np.asarray(wealth[np.cumsum(decided)])
+    spread: NDArray[np.float64] = wealth[np.cumsum(decided)]
+    return spread
 
 
 def betting_e_process(differences: ArrayLike, margin: float = 0.02) -> NDArray[np.float64]:
@@ -174,7 +175,8 @@ def mean_lower_bounds(values: ArrayLike, alpha: float = 0.05, tightest: int = 10
     )
     grown = n * rho2 + 1
     radius = np.sqrt(variance * 2 * grown / (n**2 * rho2) * np.log(1 + np.sqrt(grown) / (2 * alpha)))
-    return np.where(n >= FEWEST_VALUES, mean - radius, -np.inf)
+    bounds: NDArray[np.float64] = np.where(n >= FEWEST_VALUES, mean - radius, -np.inf)
+    return bounds
 
 
 def anytime_p(log_e: ArrayLike) -> NDArray[np.float64]:
@@ -185,7 +187,8 @@ def anytime_p(log_e: ArrayLike) -> NDArray[np.float64]:
     >>> anytime_p(np.log([1.0, 4.0, 2.0]))
     array([1.  , 0.25, 0.25])
     """
-    return np.minimum(1.0, np.exp(-np.maximum.accumulate(_series(log_e, "log_e"))))
+    p_values: NDArray[np.float64] = np.minimum(1.0, np.exp(-np.maximum.accumulate(_series(log_e, "log_e"))))
+    return p_values
 
 
 def block_sums(values: ArrayLike, block_length: int) -> NDArray[np.float64]:

@@ -9,7 +9,9 @@ from mlflow_drift.recording import Recorder, keeper
 
 
 @pytest.fixture
-def settings(tmp_path):
+def settings(tmp_path, monkeypatch):
+    # These tests say themselves when records are shipped; a slow one must not be overtaken by the thread.
+    monkeypatch.setattr(keeper, "EVERY", 3600.0)
     yield Settings.load({"MLFLOW_DRIFT_HOME": str(tmp_path / "home")}, file=None)
     keeper.stop()
 
