@@ -192,6 +192,8 @@ class PipelineConfig:
         Name of a registered policy to use instead of the built-in ones.
     validation_min_samples : int
         Rows below which no challenger passes.
+    validation_max_samples : int
+        Rows after which a challenger that is still unproven is let go, so that another can be trained.
     replay_capacity : int
         Rows of the past kept against forgetting.
     critical_regression : float
@@ -224,6 +226,7 @@ class PipelineConfig:
     alpha: float = 0.05
     policy: str | None = None
     validation_min_samples: int = 1000
+    validation_max_samples: int = 5000
     replay_capacity: int = 1000
     critical_regression: float = 0.02
     random_state: int = 0
@@ -233,6 +236,7 @@ class PipelineConfig:
             ("drift_detection_window", 16),
             ("min_samples_for_retrain", 1),
             ("validation_min_samples", 1),
+            ("validation_max_samples", self.validation_min_samples),
             ("replay_capacity", 0),
             ("random_state", 0),
         ):

@@ -134,7 +134,11 @@ class DriftAwareRetrainingPipeline:
         self._replay = ReplayBuffer(capacity=self.config.replay_capacity, seed=self.config.random_state)
         if labels is not None:
             self._replay.add(frame, labels)
-        capacity = max(2 * self.config.drift_detection_window, 4 * self.config.min_samples_for_retrain)
+        capacity = max(
+            2 * self.config.drift_detection_window,
+            4 * self.config.min_samples_for_retrain,
+            self.config.validation_max_samples,
+        )
         self._observations = Observations(self._profile.names, capacity)
         self._since_scan, self._report, self._shadow = 0, None, None
 
@@ -383,7 +387,12 @@ class DriftAwareRetrainingPipeline:
         verdict = self._compare(model, shadow.candidate, functions, validation)
         announce("verdict_reached", verdict=verdict)
         won = verdict.outcome is Outcome.PASS
-        waits = verdict.outcome is Outcome.INCONCLUSIVE and self.config.enable_shadow_mode
+        undecided = verdict.outcome is Outcome.INCONCLUSIVE
+        waits = (
+            undecided
+            and self.config.enable_shadow_mode
+            and verdict.n_samples < self.config.validation_max_samples
+        )
         self._shadow = shadow if waits else None
         if won:
             self._promote(model, shadow, verdict)

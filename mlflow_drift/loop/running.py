@@ -161,6 +161,7 @@ def _judge(
         settings=settings,
     )
     promotion = promote(name, version) if verdict.outcome is Outcome.PASS else None
-    if verdict.outcome is not Outcome.INCONCLUSIVE:
+    undecided = verdict.outcome is Outcome.INCONCLUSIVE
+    if not undecided or verdict.n_samples >= config.validation_max_samples:
         mlflow.MlflowClient().delete_registered_model_alias(name, CHALLENGER)
     return TurnResult(report, decision, None, verdict, promotion)

@@ -152,6 +152,26 @@ def test_an_unproven_challenger_waits_in_shadow_and_is_judged_on_newer_rows(fitt
     assert pipeline.get_pipeline_status()["retrainings"] == 1
 
 
+def test_a_challenger_that_stays_unproven_is_let_go():
+    X, y = rows(2000, seed=0)
+    pipeline = DriftAwareRetrainingPipeline(config(validation_max_samples=1500))
+    pipeline.set_reference_data(X, y)
+    model = LogisticRegression().fit(X, y)
+    drift(pipeline, model)
+
+    def same(model, X, y):
+        return LogisticRegression().set_params(**model.get_params()).fit(*rows(2000, seed=0))
+
+    unproven = {"train_fn": same, "validation_data": None, "validation_labels": None}
+    assert cycle(pipeline, model, **unproven).shadow
+    drift(pipeline, model, n=1000, seed=6)
+    assert cycle(pipeline, model, **unproven).shadow
+    drift(pipeline, model, n=500, seed=7)
+    last = cycle(pipeline, model, **unproven)
+    assert last.verdict.outcome is Outcome.INCONCLUSIVE
+    assert not last.shadow
+
+
 def test_without_shadow_mode_an_unproven_challenger_is_let_go():
     X, y = rows(2000, seed=0)
     pipeline = DriftAwareRetrainingPipeline(config(enable_shadow_mode=False))
@@ -194,7 +214,7 @@ def test_the_four_metrics_are_there_and_are_shares(fitted):
     for name in ("drift_detection_rate", "retraining_frequency", "rollback_rate", "buffer_utilization"):
         assert 0 <= metrics[name] <= 1
     assert metrics["drift_detection_rate"] == 1.0
-    assert metrics["buffer_utilization"] == 500 / 1600
+    assert metrics["buffer_utilization"] == 500 / 5000
 
 
 def test_a_critical_metric_of_the_user_can_refuse(fitted):
