@@ -120,6 +120,8 @@ def _as_answers(prediction: Any, parameter: str, n_rows: int) -> NDArray[Any]:
 def _as_known(true_label: Any, n_rows: int) -> NDArray[Any]:
     if true_label is None:
         return np.full(n_rows, None, dtype=object)
+    if n_rows == 1 and np.ndim(true_label) == 0 and not isinstance(true_label, Mapping):
+        return np.array([None if pd.isna(true_label) else true_label], dtype=object)
     if np.ndim(true_label) == 0:
         true_label = [true_label]
     if len(true_label) == n_rows and pd.isna(np.asarray(true_label, dtype=object)).all():
