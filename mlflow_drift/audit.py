@@ -195,15 +195,23 @@ class AuditLog:
         with file:
             good = _Head()
             self._require_anchored(good, head)
+            torn = False
             for line in _lines(file, size):
                 if not line.endswith(b"\n"):
-                    break  # torn: judged by the anchor below
+                    torn = True
+                    break
                 entry = _parse_line(line, good)
                 good = good.after(entry, line)
                 self._require_anchored(good, head)
                 yield entry
             if good.count < head.count:
                 raise _damage(f"line {good.count + 1}: is missing or cut; there must be {head.count} lines")
+            if torn:
+                raise _damage(
+                    f"line {good.count + 1}: is torn, by a crash while it was written or by a change; "
+                    "the next entry moves it aside"
+                )
+            _require_one_ahead(good, head)
 
     def _require_anchored(self, good: _Head, head: _Head) -> None:
         if good.count == head.count and good != head:
@@ -221,16 +229,15 @@ class AuditLog:
 
     def _notes(self, count: int) -> tuple[str, ...]:
         notes = []
-        if not self.path.exists():
-            notes.append(f"{self.path} does not exist yet: nothing was logged")
+        if count == 0:
+            state = "is empty" if self.path.exists() else "does not exist yet"
+            notes.append(f"{self.path} {state}: nothing was logged, or all of it was deleted")
         with contextlib.suppress(CorruptDataError):  # then the problem says so
             ahead = count - self._read_head().count
             if ahead > 0:
                 notes.append(
-                    f"{ahead} lines were written but not anchored (a crash); the next entry heals this"
+                    "the last line was written but not anchored (a crash); the next entry heals this"
                 )
-        if self.path.exists() and _last_byte(self.path) not in (b"", b"\n"):
-            notes.append("the last line is torn (a crash while writing); the next entry moves it aside")
         torn = sorted(self.path.parent.glob(self.path.name + ".torn-*")) if self.path.parent.is_dir() else []
         notes.extend(f"a line torn by a crash was moved to {path.name}" for path in torn)
         return tuple(notes)
@@ -290,6 +297,9 @@ class AuditLog:
                 break
             entry = _parse_line(line, healed)
             healed = healed.after(entry, line)
+        _require_one_ahead(healed, head)
+        if healed != head:
+            self._write_head(healed)  # so that one more crash does not leave two lines ahead
         return healed
 
     def _move_torn_line(self, file: int, line: bytes, size: int) -> None:
@@ -359,6 +369,12 @@ def _parse_line(line: bytes, previous: _Head) -> AuditEntry:
     return entry
 
 
+def _require_one_ahead(good: _Head, head: _Head) -> None:
+    # The anchor follows each line before the next is begun.
+    if good.count > head.count + 1:
+        raise _damage(f"line {head.count + 2}: lies beyond the anchor; a crash leaves one line there at most")
+
+
 def _chain(previous: str, content: bytes) -> str:
     return hashlib.sha256(previous.encode() + content).hexdigest()
 
@@ -386,12 +402,6 @@ def _ends_at(file: int, head: _Head) -> bool:
     previous = before[-1][:HASH_DIGITS].decode("ascii", "replace") or _Head().hash
     digest, _, content = last.partition(b" ")
     return rest == b"" and digest == head.hash.encode() and _chain(previous, content) == head.hash
-
-
-def _last_byte(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - 1))
-        return file.read(1)
 
 
 def _write_file(path: Path, content: bytes) -> None:

@@ -206,13 +206,32 @@ def test_a_forged_chain_with_wrong_numbers_is_found(log: AuditLog) -> None:
 def test_a_crash_between_line_and_anchor_is_a_note_and_heals(log: AuditLog) -> None:
     filled(log, 2)
     behind = log.head_path.read_bytes()
-    filled(log, 2)
+    filled(log, 1)
     log.head_path.write_bytes(behind)
     check = log.verify()
     assert check.ok
-    assert check.entries == 4
-    assert "2 lines were written but not anchored" in check.notes[0]
-    assert filled(log, 1).verify() == audit.AuditCheck(ok=True, entries=5)
+    assert check.entries == 3
+    assert "written but not anchored" in check.notes[0]
+    assert filled(log, 1).verify() == audit.AuditCheck(ok=True, entries=4)
+
+
+def test_an_anchor_put_back_further_than_a_crash_leaves_it_is_damage(log: AuditLog) -> None:
+    filled(log, 2)
+    behind = log.head_path.read_bytes()
+    filled(log, 2)
+    log.head_path.write_bytes(behind)
+    assert log.verify().problem.startswith("line 4: lies beyond the anchor")
+    with pytest.raises(CorruptDataError, match="line 4"):
+        log.append("test", {})
+
+
+@pytest.mark.parametrize("added", [b"a", b"hello forged", bytes(100)])
+def test_bytes_added_to_the_end_are_found(log: AuditLog, added: bytes) -> None:
+    filled(log, 2)
+    log.path.write_bytes(log.path.read_bytes() + added)
+    check = log.verify()
+    assert not check.ok
+    assert check.problem.startswith("line 3: is torn")
 
 
 def test_damage_after_the_anchor_is_not_taken_for_a_crash(log: AuditLog) -> None:
@@ -234,8 +253,8 @@ def test_a_torn_line_is_moved_aside_and_never_joined(log: AuditLog, caplog: pyte
     torn = whole.splitlines(keepends=True)[0][:90]
     log.path.write_bytes(whole + torn)
     check = log.verify()
-    assert check.ok
-    assert any("torn" in note for note in check.notes)
+    assert not check.ok
+    assert "is torn" in check.problem
     assert log.append("test", {"after": True}).seq == 3
     (aside,) = log.path.parent.glob("audit.log.torn-*")
     assert aside.read_bytes() == torn
@@ -325,7 +344,9 @@ def test_the_gate_passes_on_a_sound_log_and_writes_nothing(
 ) -> None:
     monkeypatch.setenv("MLFLOW_DRIFT_AUDIT_PATH", str(log.path))
     assert AuditGate().check(REQUEST).outcome is Outcome.PASS
-    assert log.verify() == audit.AuditCheck(ok=True, entries=0)
+    check = log.verify()
+    assert (check.ok, check.entries) == (True, 0)
+    assert "nothing was logged" in check.notes[0]
 
 
 def test_the_gate_refuses_without_a_place_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

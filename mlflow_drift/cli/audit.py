@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from mlflow_drift.cli.output import FINE, FOUND, command, show_json, show_table
+
+if TYPE_CHECKING:
+    from mlflow_drift.audit import AuditCheck
 
 __all__ = ["audit"]
 
@@ -30,10 +36,8 @@ def audit(verify: bool, kind: str | None, last: int, as_json: bool) -> int:
         check = log.verify()
         if as_json:
             show_json(check)
-        elif check.ok:
-            click.echo(f"{log.path}: {check.entries} entries, every byte as it was written.")
         else:
-            click.secho(f"{log.path}: {check.problem}", fg="red")
+            _show_check(log.path, check)
         return FINE if check.ok else FOUND
     entries = [entry for entry in log.entries() if kind in (None, entry.kind)][-last:]
     if as_json:
@@ -42,6 +46,15 @@ def audit(verify: bool, kind: str | None, last: int, as_json: bool) -> int:
         rows = [{"seq": e.seq, "time": e.time, "kind": e.kind, "what": _summary(e.payload)} for e in entries]
         show_table(str(log.path), ["seq", "time", "kind", "what"], rows)
     return FINE
+
+
+def _show_check(path: Path, check: AuditCheck) -> None:
+    if not check.ok:
+        click.secho(f"{path}: {check.problem}", fg="red")
+    elif check.entries:
+        click.echo(f"{path}: {check.entries} entries, every byte as it was written.")
+    for note in check.notes:
+        click.echo(f"Note: {note}.")
 
 
 def _summary(payload: object) -> str:

@@ -38,6 +38,7 @@ from mlflow_drift.values import Action, Candidate, Decision, DriftReport, Outcom
 
 __all__ = ["run_demo"]
 
+WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 BATCH = 48
 """Rows a request: one day of half-hours."""
 WINDOW = 3_000
@@ -62,16 +63,24 @@ def run_demo(
     quiet : bool
         Show nothing while it happens.
     """
-    folder = (folder or Path("demo-run") / f"{dt.datetime.now(dt.timezone.utc):%Y%m%d-%H%M%S}").absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = (
+        folder or Path("demo-run") / f"{dt.datetime.now(dt.timezone.utc):%Y%m%d-%H%M%S}-{os.getpid()}"
+    ).absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DriftError(
+            f"--dir: must be a folder that can be written; got {str(folder)!r} ({error}). Choose another."
+        ) from error
     if any(folder.iterdir()):
         raise DriftError(
             f"--dir: must be an empty folder; got {str(folder)!r}, which holds files. Choose another."
         )
     story = Story(quiet=quiet)
     with ExitStack() as stack:
-        stack.enter_context(_interruptible())
-        demo = _Demo(folder, story, stack, open_stream(Settings.load(), offline=offline))
+        interrupts = _Interrupts()
+        stack.enter_context(interrupts.watched())
+        demo = _Demo(folder, story, stack, interrupts, open_stream(Settings.load(), offline=offline))
         try:
             demo.run()
         except KeyboardInterrupt:
@@ -93,25 +102,42 @@ def run_demo(
     }
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, and only the first of either, so that nothing interrupts the cleaning up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    watched = (signal.SIGINT, signal.SIGTERM)
+class _Interrupts:
+    """Turns the first SIGINT, SIGTERM or SIGHUP into a KeyboardInterrupt, and ignores the rest.
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        for each in watched:
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt
+    So nothing interrupts the cleaning up. Within :meth:`deferred` the interrupt waits: a process is never
+    started without being noted for stopping.
+    """
 
-    before = [signal.signal(each, interrupt) for each in watched]
-    try:
-        yield
-    finally:
-        for each, handler in zip(watched, before, strict=True):
-            signal.signal(each, handler)
+    def __init__(self) -> None:
+        self._waiting = self._seen = False
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {each: signal.signal(each, self._interrupt) for each in WATCHED}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        first, self._seen = not self._seen, True
+        if first and not self._waiting:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        before, self._waiting = self._seen, True
+        try:
+            yield
+        finally:
+            self._waiting = False
+        if self._seen and not before:
+            raise KeyboardInterrupt
 
 
 @contextmanager
@@ -148,8 +174,11 @@ class _Demo:
     candidate: Candidate
     bad_version: str
 
-    def __init__(self, folder: Path, story: Story, stack: ExitStack, stream: Stream) -> None:
+    def __init__(
+        self, folder: Path, story: Story, stack: ExitStack, interrupts: _Interrupts, stream: Stream
+    ) -> None:
         self.folder, self.story, self.stack, self.stream = folder, story, stack, stream
+        self.interrupts = interrupts
         self.name = stream.name
         self.server_uri = f"http://127.0.0.1:{free_port()}"
         self.model_uri = f"http://127.0.0.1:{free_port()}"
@@ -217,8 +246,9 @@ class _Demo:
             step.detail = f"models:/{self.name}@champion at {self.model_uri}"
 
     def _start(self, name: str, command: list[str], log: str, url: str) -> None:
-        process = Process(name, command, self.folder / log, self.environment)
-        self.stack.callback(process.stop)
+        with self.interrupts.deferred():
+            process = Process(name, command, self.folder / log, self.environment)
+            self.stack.callback(process.stop)
         process.wait_until_up(url)
 
     def replay_until_drift(self) -> None:

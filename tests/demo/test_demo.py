@@ -87,7 +87,7 @@ def test_every_step_happens_and_everything_is_stopped(tmp_path):
     assert left_over(folder) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_stops_the_servers(tmp_path, number):
     folder = tmp_path / "demo"
     demo = subprocess.Popen(
