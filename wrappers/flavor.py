@@ -39,11 +39,19 @@ from mlflow_drift.wrappers.native import (
     check_flavor_kwargs,
     log_parameters,
     native_flavor,
+    not_installed,
     refused,
     require,
 )
 from mlflow_drift.wrappers.serving import ServedModel
-from mlflow_drift.wrappers.signatures import complete, declares_request_id, example_array, inferred
+from mlflow_drift.wrappers.signatures import (
+    check_covers,
+    check_signature,
+    complete,
+    declares_request_id,
+    example_array,
+    inferred,
+)
 
 if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
@@ -112,6 +120,7 @@ def log_model(
     log_kwargs = {key: flavor_kwargs.pop(key) for key in list(flavor_kwargs) if key in log_parameters()}
     check_flavor_kwargs(native, flavor_kwargs)
     given = flavor_kwargs.get("signature")
+    check_signature(given)
     signature = given or inferred(model, reference, flavor=native.__name__, flavor_kwargs=flavor_kwargs)
     flavor_kwargs["signature"] = complete(signature, id_column)
     if native.__name__ == "mlflow.pytorch" and flavor_kwargs.get("serialization_format") != "pickle":
@@ -121,6 +130,8 @@ def log_model(
     def write(path: str, mlflow_model: Model) -> None:
         try:
             native.save_model(model, path=path, mlflow_model=mlflow_model, **flavor_kwargs)
+        except ModuleNotFoundError as error:
+            raise not_installed(native.__name__, error) from error
         except MlflowException as error:
             raise refused(native.__name__, error) from error
 
@@ -177,6 +188,7 @@ def attach(
     reference, profile = _profile(reference, target, id_column)
     if "python_function" not in source.flavors:
         raise invalid("model_uri", "must name a model with a python function", model_uri, "Log it with one.")
+    check_covers(profile.names, source.signature, id_column)
     signature = source.signature or inferred(None, reference, flavor="", flavor_kwargs={})
     before = source.flavors.get(FLAVOR, {})
 
@@ -339,8 +351,18 @@ def _registered(folder: Path) -> tuple[str | None, str | None]:
 
 def _check_names(name: Any, registered_model_name: Any) -> None:
     check_name(name)
+    _refuse_characters(name, "name", "/:.%\"'")
     if registered_model_name is not None:
         check_name(registered_model_name, "registered_model_name")
+        _refuse_characters(registered_model_name, "registered_model_name", "/:")
+
+
+def _refuse_characters(value: str, parameter: str, refused: str) -> None:
+    """Refuse a name that MLflow would refuse, before anything is written."""
+    if any(character in value for character in refused):
+        raise invalid(
+            parameter, f"must hold none of the characters {' '.join(refused)}", repr(value), "Rename it."
+        )
 
 
 def _iso(moment: Any) -> str | None:

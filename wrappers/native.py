@@ -15,7 +15,15 @@ from mlflow.models import Model
 from mlflow_drift import __version__
 from mlflow_drift.errors import InvalidInputError, invalid
 
-__all__ = ["add_requirement", "check_flavor_kwargs", "log_parameters", "native_flavor", "refused", "require"]
+__all__ = [
+    "add_requirement",
+    "check_flavor_kwargs",
+    "log_parameters",
+    "native_flavor",
+    "not_installed",
+    "refused",
+    "require",
+]
 
 REQUIREMENT = f"mlflow-drift=={__version__}"
 
@@ -107,6 +115,17 @@ def add_requirement(folder: Path) -> None:
             if isinstance(dependency, dict) and "pip" in dependency:
                 dependency["pip"].append(REQUIREMENT)
         conda.write_text(yaml.safe_dump(environment, sort_keys=False))
+
+
+def not_installed(flavor: str, error: ModuleNotFoundError) -> InvalidInputError:
+    """Return the error of a flavor whose library is missing."""
+    library = (error.name or flavor.rpartition(".")[2]).partition(".")[0]
+    return invalid(
+        "flavor",
+        "must name an MLflow flavor whose library is installed",
+        f"{flavor!r} without {library}",
+        f"Install it: pip install {library}",
+    )
 
 
 def refused(flavor: str, error: MlflowException) -> InvalidInputError:

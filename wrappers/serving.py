@@ -61,7 +61,7 @@ class ServedModel:
     def _recorded_predict(self, data: Any, params: Mapping[str, Any] | None = None) -> Any:
         given = dict(params or {})
         request_id = given.get(REQUEST_ID) if self._takes_request_id else given.pop(REQUEST_ID, None)
-        ids: Any = str(request_id) if request_id else None
+        ids: Any = _text(request_id) if request_id else None
         if self._id_column is not None and isinstance(data, pd.DataFrame) and self._id_column in data.columns:
             ids = _row_ids(data[self._id_column])
             data = data.drop(columns=[self._id_column])
@@ -76,6 +76,11 @@ class ServedModel:
 
 def _row_ids(column: pd.Series) -> list[str]:
     return [
-        new_request_id() if missing else str(value)
+        new_request_id() if missing else _text(value)
         for value, missing in zip(column, column.isna(), strict=True)
     ]
+
+
+def _text(value: Any) -> str:
+    # JSON can carry half a surrogate pair, which no UTF-8 file can.
+    return str(value).encode("utf-8", "replace").decode("utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from mlflow_drift.errors import invalid
 from mlflow_drift.reference import ReferenceProfile
 from mlflow_drift.wrappers.serving import REQUEST_ID
 
-__all__ = ["complete", "declares_request_id", "example_array", "inferred"]
+__all__ = ["check_covers", "check_signature", "complete", "declares_request_id", "example_array", "inferred"]
 
 SAMPLE = 50
 
@@ -71,6 +72,32 @@ def example_array(rows: Any) -> np.ndarray[Any, Any]:
             str(error),
             'Encode it as the model\'s input, or pass signature=… and serialization_format="pickle".',
         ) from error
+
+
+def check_signature(signature: Any) -> None:
+    """Refuse what is no signature."""
+    if signature is not None and not isinstance(signature, ModelSignature):
+        raise invalid(
+            "signature",
+            "must be an mlflow.models.ModelSignature",
+            repr(signature)[:80],
+            "Pass mlflow.models.infer_signature(X, predictions), or leave it out.",
+        )
+
+
+def check_covers(names: Sequence[str], signature: ModelSignature | None, id_column: str | None) -> None:
+    """Refuse a reference that lacks columns which the model needs."""
+    inputs = None if signature is None else signature.inputs
+    if inputs is None or inputs.is_tensor_spec() or not inputs.has_input_names():
+        return
+    lacking = [name for name in inputs.required_input_names() if name not in {*names, id_column}]
+    if lacking:
+        raise invalid(
+            "reference",
+            "must hold the columns of the model's signature",
+            f"none named {', '.join(map(repr, lacking[:10]))}",
+            "Pass rows as the model is served with.",
+        )
 
 
 def complete(signature: ModelSignature, id_column: str | None) -> ModelSignature:

@@ -7,12 +7,13 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.types.schema import DataType, Schema
 
 from mlflow_drift.config import Settings
 from mlflow_drift.errors import InvalidInputError, invalid
 from mlflow_drift.hooks import announce
 from mlflow_drift.inputs import as_frame, as_labels, check_name, match_columns
-from mlflow_drift.loop.restoring import restored
+from mlflow_drift.loop.restoring import cast, restored
 from mlflow_drift.models import digest, download, find_version, load_predictor, load_profile, trained_until
 from mlflow_drift.recording.windows import read_window
 from mlflow_drift.registry.evidence import leave_evidence
@@ -31,6 +32,7 @@ def validate(
     alpha: float = 0.05,
     min_samples: int = 1000,
     critical_regression: float = 0.02,
+    task: str | None = None,
     settings: Settings | None = None,
 ) -> Verdict:
     """Compare two versions of a model and leave the evidence that the registry's gate asks for.
@@ -50,6 +52,8 @@ def validate(
         Rows below which nothing passes.
     critical_regression : float
         How much any critical metric may get worse, absolute.
+    task : {"classification", "regression"}, optional
+        Default: by the labels and predictions; counts with fractional predictions are regression.
 
     Returns
     -------
@@ -82,6 +86,7 @@ def validate(
         alpha=alpha,
         min_samples=min_samples,
         critical_regression=critical_regression,
+        task=task,
         name=name,
         version=str(new.version),
         champion_version=str(old.version),
@@ -129,10 +134,32 @@ def _given(data: Any, model_uri: str) -> Window:
 
 
 def _predict(model_uri: str, window: Window) -> Any:
+    predictor = load_predictor(model_uri)
     try:
-        return load_predictor(model_uri).predict(window.features)
+        return predictor.predict(_as_declared(window.features, predictor.metadata.get_input_schema()))
     except Exception as error:
         raise InvalidInputError(
-            f"{model_uri}: must answer the {len(window)} validation rows; {type(error).__name__}: {error}. "
+            f"{model_uri}: must answer the {len(window)} validation rows; {type(error).__name__}: {_short(error)} "
             "Check the model's signature against the rows."
         ) from error
+
+
+def _as_declared(rows: pd.DataFrame, schema: Schema | None) -> Any:
+    """Return the rows in the number types that a version's signature declares, where no value changes by it."""
+    if schema is None or schema.is_tensor_spec():
+        return rows
+    numbers = (DataType.integer, DataType.long, DataType.float, DataType.double)
+    columns = dict(rows.items())
+    for spec in schema.inputs:
+        name, kind = spec.name, spec.type
+        if isinstance(kind, DataType) and kind in numbers and name in columns:
+            columns[name] = (
+                cast(columns[name], kind.to_numpy()) if rows[name].dtype.kind in "iuf" else rows[name]
+            )
+    return pd.DataFrame(columns)
+
+
+def _short(error: Exception) -> str:
+    """Return what an error says at its end, on one line; MLflow prints the whole schema first."""
+    text = " ".join(str(error).rpartition("Error: ")[2].split())[:500]
+    return text if text.endswith(".") else f"{text}."

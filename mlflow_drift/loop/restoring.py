@@ -16,7 +16,7 @@ from mlflow_drift.errors import InvalidInputError
 from mlflow_drift.reference import ReferenceProfile
 from mlflow_drift.values import Window
 
-__all__ = ["recorded_part", "restored"]
+__all__ = ["cast", "recorded_part", "restored"]
 
 
 def restored(window: Window, profile: ReferenceProfile) -> Window:
@@ -42,12 +42,12 @@ def restored(window: Window, profile: ReferenceProfile) -> Window:
             f"name: none of the reference's columns {list(profile.names)[:10]} was recorded; recorded are "
             f"{list(window.features.columns)[:10]}. Attach a reference with the columns that the model is served with."
         )
-    columns = {name: _cast(window.features[name], profile.frame[name].dtype) for name in names}
+    columns = {name: cast(window.features[name], profile.frame[name].dtype) for name in names}
     labels = window.labels
     if labels is not None and profile.target is not None:
         known = labels.dropna().infer_objects()
         # Missing labels keep the whole column from an integer type, so they are left out of the cast.
-        labels = _cast(known, profile.target.dtype).astype(object).reindex(labels.index)
+        labels = cast(known, profile.target.dtype).astype(object).reindex(labels.index)
     return dataclasses.replace(window, features=pd.DataFrame(columns), labels=labels)
 
 
@@ -61,7 +61,8 @@ def recorded_part(profile: ReferenceProfile, window: Window) -> ReferenceProfile
     )
 
 
-def _cast(column: pd.Series, dtype: Any) -> pd.Series:
+def cast(column: pd.Series, dtype: Any) -> pd.Series:
+    """Return the column in another type, or as it is where a value does not fit."""
     if column.dtype == dtype:
         return column
     try:

@@ -9,20 +9,25 @@ from typing import Any
 
 import mlflow
 import numpy as np
-from mlflow.models import Model
+import pandas as pd
+from mlflow.models import Model, ModelSignature
+from mlflow.types.schema import ParamSchema, Schema
 
 from mlflow_drift.config import Settings
-from mlflow_drift.errors import InvalidInputError
+from mlflow_drift.errors import InvalidInputError, invalid
 from mlflow_drift.hooks import announce, parts
+from mlflow_drift.hooks.parts import Trainer, TrainingRequest
 from mlflow_drift.loop.restoring import restored
-from mlflow_drift.models import download, find_version, load_native, load_profile
+from mlflow_drift.models import FLAVOR, download, find_version, load_native, load_profile
 from mlflow_drift.recording.windows import read_window
 from mlflow_drift.reference import ReferenceProfile
 from mlflow_drift.retraining.curation import assemble
 from mlflow_drift.retraining.replay import rows_to_replay
+from mlflow_drift.retraining.trainers import SklearnTrainer
 from mlflow_drift.retraining.training import train_candidate
 from mlflow_drift.values import Action, Candidate, Decision, DriftReport, Window
 from mlflow_drift.wrappers.flavor import log_model
+from mlflow_drift.wrappers.serving import REQUEST_ID
 
 __all__ = ["retrain"]
 
@@ -63,7 +68,7 @@ def retrain(
     Raises
     ------
     InvalidInputError
-        If the decision is not to retrain, or none of the chosen rows has a label.
+        If the decision is not to retrain, none of the chosen rows has a label, or a column has no value in them.
     PluginError
         If no trainer accepts the model.
     """
@@ -81,16 +86,16 @@ def retrain(
         replayed=_replayed(profile, rows_to_replay(len(labelled), replay_capacity), random_state),
         seed=random_state,
     )
+    reference = _reference(labelled, request)
+    arguments = _saved_like(download(uri), labelled.features.columns) | (flavor_kwargs or {})
     candidate = train_candidate(
         request,
-        parts("trainers"),
+        _trainers(arguments.get("signature"), request),
         decision_id=decision.decision_id,
         parent_version=str(parent.version),
         trained_until=_newest(labelled),
     )
-    candidate = _register(
-        name, candidate, labelled, report, _saved_like(download(uri)) | (flavor_kwargs or {})
-    )
+    candidate = _register(name, candidate, reference, report, arguments)
     announce("candidate_trained", candidate=candidate)
     return candidate
 
@@ -124,24 +129,89 @@ def _newest(window: Window) -> dt.datetime | None:
     return newest
 
 
-def _saved_like(folder: Path) -> dict[str, Any]:
-    """Return the arguments that save a challenger as its parent was saved: requirements, format, trusted types."""
-    arguments: dict[str, Any] = {}
+def _reference(labelled: Window, request: TrainingRequest) -> tuple[pd.DataFrame, pd.Series]:
+    """Return the rows that later requests are compared with: the recorded ones, if they hold every column.
+
+    Where a column went missing altogether, the replayed rows still know what it was like.
+    """
+    assert labelled.labels is not None
+    if not labelled.features.isna().all().any():
+        return labelled.features, labelled.labels.infer_objects()
+    empty = [str(name) for name in request.features.columns[request.features.isna().all()]]
+    if empty:
+        raise invalid(
+            "decision",
+            "must choose rows that hold every column",
+            f"no value of {', '.join(map(repr, empty[:10]))} in the {len(request.features)} rows to train on",
+            "Repair the feed of that column, or log the model with target=… so that older rows are trained on too.",
+        )
+    return request.features, request.labels
+
+
+class _OnArrays(SklearnTrainer):
+    """Trains an estimator that was trained on arrays on arrays again: a frame would teach it column names."""
+
+    def train(self, request: TrainingRequest) -> Any:
+        """Return a new fitted estimator."""
+        return super().train(dataclasses.replace(request, features=request.features.to_numpy()))
+
+
+def _trainers(signature: ModelSignature | None, request: TrainingRequest) -> list[Trainer]:
+    """Return the registered trainers; where the model takes arrays, ours trains on arrays."""
+    registered: list[Trainer] = list(parts("trainers"))
+    if not _takes_arrays(signature) or hasattr(request.model, "feature_names_in_"):
+        return registered
+    return [_OnArrays() if type(trainer) is SklearnTrainer else trainer for trainer in registered]
+
+
+def _takes_arrays(signature: ModelSignature | None) -> bool:
+    inputs = getattr(signature, "inputs", None)
+    return inputs is not None and inputs.is_tensor_spec() and not inputs.has_input_names()
+
+
+def _saved_like(folder: Path, columns: pd.Index) -> dict[str, Any]:
+    """Return the arguments that save a challenger as its parent was saved, so that it answers the same requests."""
+    parent = Model.load(str(folder))
+    settings = parent.flavors[FLAVOR]
+    arguments: dict[str, Any] = {"id_column": settings.get("id_column"), "metadata": parent.metadata}
+    if parent.signature is not None:
+        arguments["signature"] = _signature(parent.signature, settings, columns)
     requirements = folder / "requirements.txt"
     if requirements.is_file():
         lines = requirements.read_text(encoding="utf-8").splitlines()
         arguments["pip_requirements"] = [
             line for line in lines if line and not line.startswith("mlflow-drift")
         ]
-    saved = Model.load(str(folder)).flavors.get("sklearn", {})
-    for key in ("serialization_format", "skops_trusted_types"):
-        if saved.get(key) is not None:
-            arguments[key] = saved[key]
+    if "sklearn" in parent.flavors:
+        saved = parent.flavors["sklearn"]
+        for key in ("serialization_format", "skops_trusted_types"):
+            if saved.get(key) is not None:
+                arguments[key] = saved[key]
+        predict_fn = parent.flavors["python_function"].get("predict_fn", "predict")
+        if predict_fn != "predict":
+            arguments["pyfunc_predict_fn"] = predict_fn
     return arguments
 
 
+def _signature(signature: ModelSignature, settings: dict[str, Any], columns: pd.Index) -> ModelSignature:
+    """Return the parent's signature as its author gave it, for the columns that the challenger is trained on."""
+    inputs, params = signature.inputs, list(signature.params or [])
+    if not settings.get("takes_request_id"):
+        # Ours, not the model's own: log_model adds it again.
+        params = [param for param in params if param.name != REQUEST_ID]
+    if inputs is not None and not inputs.is_tensor_spec():
+        # What is kept out of the log is no input of the challenger; MLflow drops it from the requests.
+        kept = {*columns, settings.get("id_column")}
+        inputs = Schema([spec for spec in inputs.inputs if spec.name is None or spec.name in kept])
+    return ModelSignature(inputs=inputs, outputs=signature.outputs, params=ParamSchema(params))
+
+
 def _register(
-    name: str, candidate: Candidate, window: Window, report: DriftReport, flavor_kwargs: dict[str, Any]
+    name: str,
+    candidate: Candidate,
+    reference: tuple[pd.DataFrame, pd.Series],
+    report: DriftReport,
+    flavor_kwargs: dict[str, Any],
 ) -> Candidate:
     """Log the challenger in a run of its own; its reference is what it was trained on."""
     with mlflow.start_run(run_name=f"{name} {candidate.action.value.lower()}") as run:
@@ -160,8 +230,8 @@ def _register(
         mlflow.log_metrics(dict(candidate.metrics))
         info = log_model(
             candidate.model,
-            reference=window.features,
-            target=None if window.labels is None else window.labels.infer_objects(),
+            reference=reference[0],
+            target=reference[1],
             registered_model_name=name,
             trained_until=None if candidate.trained_until is None else candidate.trained_until.isoformat(),
             **flavor_kwargs,

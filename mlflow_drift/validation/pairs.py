@@ -94,7 +94,7 @@ def pair(y_true: Any, champion: Any, challenger: Any, task: str | None = None) -
                 f"{_kind(values, parameter)} such as {values.tolist()[0]!r}",
                 "Convert the two to one type: models trained on encoded labels need them decoded.",
             )
-    task = _infer(labels, kind) if task is None else _check_task(task, kind)
+    task = _infer(labels, list(predictions.values()), kind) if task is None else _check_task(task, kind)
     a, b = predictions.values()
     if task == "regression":
         old, new = _errors(labels, a, "champion_predictions"), _errors(labels, b, "challenger_predictions")
@@ -122,12 +122,18 @@ def _kind(values: pd.Series, parameter: str) -> str:
     raise invalid(parameter, "must be all numbers or all texts", names, "Convert the labels to one type.")
 
 
-def _infer(labels: pd.Series, kind: str) -> str:
-    if kind == "texts" or pd.api.types.is_bool_dtype(labels):
+def _infer(labels: pd.Series, predictions: list[pd.Series], kind: str) -> str:
+    if kind == "texts" or pd.api.types.is_bool_dtype(labels.infer_objects()):
         return "classification"
     numbers = labels.to_numpy(dtype=float)
-    few_whole = bool(np.all(numbers == np.round(numbers))) and len(np.unique(numbers)) <= MOST_CLASSES
-    return "classification" if few_whole else "regression"
+    known = np.unique(numbers)
+    if len(known) > MOST_CLASSES or np.any(known != np.round(known)):
+        return "regression"
+    answers = np.concatenate([values.to_numpy(dtype=float) for values in predictions])
+    fractional = bool(np.any(answers != np.round(answers)))
+    # Fractions between the labels 0 and 1 are more likely probabilities, which are no classes: those are refused.
+    probabilities = set(known) <= {0.0, 1.0} and bool(np.all((answers >= 0) & (answers <= 1)))
+    return "regression" if fractional and not probabilities else "classification"
 
 
 def _check_task(task: Any, kind: str) -> str:

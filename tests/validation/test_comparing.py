@@ -210,6 +210,15 @@ def test_the_task_is_inferred_or_given() -> None:
     assert "mae_n" in compare(y % 3, y % 3, y % 3, task="regression").metrics
 
 
+def test_fractions_over_counts_are_regression() -> None:
+    counts = np.random.default_rng(0).poisson(2, 1500)
+    verdict = compare(counts, counts, counts + 0.25)
+    assert verdict.metrics["mae_difference"] == pytest.approx(-0.25)
+    assert "accuracy_n" in compare(counts, counts, counts[::-1]).metrics
+    with pytest.raises(InvalidInputError, match="predictions: must be labels"):
+        compare(counts > 1, counts > 1, counts + 0.25)
+
+
 Y = np.array([0, 1] * 20)
 TEXTS = np.where(Y == 1, "up", "down")
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib.util
+
 import mlflow
 import numpy as np
 import pandas as pd
@@ -267,3 +269,41 @@ def test_a_damaged_profile_still_serves(logged, rows):
     (folder / "mlflow_drift" / "reference.json").write_text("{")
     assert mlflow.pyfunc.load_model(str(folder)).predict(rows[:1]).shape == (1,)
     models._downloads.clear()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"registered_model_name": "a/b"}, "registered_model_name: must hold none of"),
+        ({"registered_model_name": "a:b"}, "registered_model_name: must hold none of"),
+        ({"name": "a/b:c"}, "name: must hold none of"),
+        ({"name": "v1.2"}, "name: must hold none of"),
+        ({"signature": "x"}, "signature: must be an mlflow.models.ModelSignature; got 'x'"),
+        ({"flavor": "mlflow.xgboost"}, "flavor: .* pip install xgboost"),
+    ],
+)
+def test_what_mlflow_would_refuse_is_named(tracking, rows, target, given, message):
+    if given.get("flavor") and importlib.util.find_spec("xgboost"):
+        pytest.skip("xgboost is installed")
+    numeric = rows.drop(columns="city")
+    model = LogisticRegression().fit(numeric, target)
+    with pytest.raises(InvalidInputError, match=f"^{message}"):
+        log_model(model, reference=numeric, **QUICK, **given)
+    if "flavor" not in given and "signature" not in given:
+        with pytest.raises(InvalidInputError, match=f"^{message}"):
+            attach("models:/churn/1", numeric, **given)
+
+
+def test_a_reference_that_lacks_columns_is_not_attached(logged, rows):
+    with pytest.raises(InvalidInputError, match=r"^reference: .*none named 'b', 'city'"):
+        attach("models:/churn/1", rows[["a", "c"]])
+
+
+def test_ids_that_are_no_text_are_recorded(tracking, rows, target):
+    numeric = rows.drop(columns="city")
+    model = LogisticRegression().fit(numeric, target)
+    log_model(model, reference=numeric, registered_model_name="churn", id_column="order", **QUICK)
+    served = mlflow.pyfunc.load_model("models:/churn/1")
+    served.predict(numeric[:1], params={"request_id": "q\ud800"})
+    served.predict(numeric[:1].assign(order=pd.Series(["o\udfff"], dtype=object)))
+    assert read_window("churn").request_ids.tolist() == ["q?", "o?"]
