@@ -17,6 +17,7 @@ import datetime as dt
 import hashlib
 import hmac
 import json
+import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EVIDENCE_TAG",
     "check_bound",
+    "created",
     "leave_bootstrap",
     "leave_evidence",
     "leave_reason",
@@ -215,14 +217,19 @@ def parse_evidence(text: str) -> dict[str, Any]:
     return body
 
 
+def created(evidence: Mapping[str, Any]) -> dt.datetime:
+    """Return when evidence was made."""
+    return _aware(str(evidence["created"]))
+
+
 def _aware(text: str) -> dt.datetime:
     try:
-        created = dt.datetime.fromisoformat(text)
+        moment = dt.datetime.fromisoformat(text)
     except ValueError as error:
         raise _malformed(f"created {text!r}") from error
-    if created.tzinfo is None:
+    if moment.tzinfo is None:
         raise _malformed(f"created {text!r}, a time without zone")
-    return created
+    return moment
 
 
 def check_bound(evidence: Mapping[str, Any], name: str, version: str) -> None:
@@ -238,7 +245,7 @@ def check_bound(evidence: Mapping[str, Any], name: str, version: str) -> None:
             f"tag {EVIDENCE_TAG!r}",
             f"must be about {name!r} version {version}",
             f"evidence about {evidence['name']!r} version {evidence['version']}",
-            f"Run `mlflow-drift validate {name} --challenger {version}`.",
+            f"Run `mlflow-drift validate {shlex.quote(name)} --challenger {shlex.quote(str(version))}`.",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -45,7 +46,7 @@ def _ask(gate: Gate, request: PromotionRequest) -> GateResult:
     name = str(getattr(gate, "name", None) or type(gate).__name__)
     try:
         result: object = gate.check(request)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script turned gate may exit
         logger.warning("gate %r raised", name, exc_info=True)
         reason = (
             f"the gate broke down ({type(error).__name__}: {error}) and so refuses; repair or unregister it"
@@ -163,14 +164,17 @@ def _place(request: PromotionRequest) -> Place:
 
 def _command(request: PromotionRequest) -> str:
     place = _place(request)
+    name, version = shlex.quote(request.name), shlex.quote(request.version)
     if request.champion_version is not None:
-        champion = "" if not place.flags() else f" --champion {request.champion_version}"
-        return f"Run `mlflow-drift validate {request.name} --challenger {request.version}{champion}`"
+        champion = "" if not place.flags() else f" --champion {shlex.quote(request.champion_version)}"
+        return f"Run `mlflow-drift validate {name} --challenger {version}{champion}`"
     if request.changed_at is not None:
-        return f"The place is empty; restore its last holder with `mlflow-drift rollback {request.name}{place.flags()}`"
+        return (
+            f"The place is empty; restore its last holder with `mlflow-drift rollback {name}{place.flags()}`"
+        )
     return (
         f"There is no champion to compare with yet. "
-        f"Run `mlflow-drift promote {request.name} {request.version} --bootstrap{place.flags()}`"
+        f"Run `mlflow-drift promote {name} {version} --bootstrap{place.flags()}`"
     )
 
 

@@ -21,7 +21,7 @@ from mlflow_drift.registry.history import Entry
 from mlflow_drift.registry.places import Place
 from mlflow_drift.values import Outcome, Promotion, PromotionRequest, utc_now
 
-__all__ = ["Hearing", "hear", "refuse", "settle"]
+__all__ = ["Hearing", "hear", "refuse", "settle", "tell"]
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def hear(
         if hearing.idle:
             return hearing
         objections, praise = _ask(hearing, mode)
-    except Exception as error:  # fail closed: what cannot be checked is refused
+    except (Exception, SystemExit) as error:  # fail closed: what cannot be checked is refused
         hearing, praise = Hearing(bare), ()
         objections = (f"the gate could not check it ({_plain(error)}) and so refuses",)
         if mode == "enforce":
@@ -203,7 +203,7 @@ def _why(request: PromotionRequest) -> tuple[str, ...]:
     return tuple(evidence["reasons"]) if told else ()
 
 
-def _plain(error: Exception) -> str:
+def _plain(error: BaseException) -> str:
     text = str(error.message if isinstance(error, DriftError) else error).rstrip(".")
     return text if isinstance(error, DriftError) else f"{type(error).__name__}: {text}"
 
@@ -215,7 +215,7 @@ def _with_reasons(hearing: Hearing, reasons: tuple[str, ...]) -> Hearing:
 def refuse(hearing: Hearing, reasons: tuple[str, ...]) -> PromotionRefusedError:
     """Announce a refusal and return its error."""
     hearing = _with_reasons(hearing, reasons)
-    _tell("promotion_refused", hearing.promotion("refused"))
+    tell("promotion_refused", hearing.promotion("refused"))
     request = hearing.request
     return PromotionRefusedError(
         f"mlflow-drift refused to make {request.name!r} version {request.version} the {hearing.place}: "
@@ -243,7 +243,7 @@ def settle(hearing: Hearing, registry: Any, write_tag: Callable[[str, str], None
         if newest and newest[-1].version == request.version:
             return promotion
         entries = newest or entries  # somebody else's change came between
-    _tell("model_rolled_back" if hearing.rollback else "model_promoted", promotion)
+    tell("model_rolled_back" if hearing.rollback else "model_promoted", promotion)
     write_tag(key, history.dump(_grown(entries, hearing)))
     return promotion
 
@@ -262,10 +262,11 @@ def _grown(entries: tuple[Entry, ...], hearing: Hearing) -> tuple[Entry, ...]:
     return (*entries, entry)
 
 
-def _tell(event: str, promotion: Promotion) -> None:
+def tell(event: str, promotion: Promotion) -> None:
+    """Announce; a failure to do so is logged and changes nothing."""
     try:
         hooks.announce(event, promotion=promotion)
-    except Exception:  # plugins that cannot be loaded do not undo what has happened
+    except (Exception, SystemExit):  # plugins that cannot be loaded do not undo what has happened
         logger.exception(
             "%s of %r version %s could not be announced", event, promotion.name, promotion.version
         )

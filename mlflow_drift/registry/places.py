@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -88,7 +89,7 @@ class Place:
 
     def flags(self) -> str:
         """Return what a ``mlflow-drift`` command needs to mean this place; nothing for the usual one."""
-        return "" if self == Place("alias", "champion") else f" --{self.kind} {self.target}"
+        return "" if self == Place("alias", "champion") else f" --{self.kind} {shlex.quote(self.target)}"
 
     def __str__(self) -> str:
         return f"{self.kind} {self.target!r}"

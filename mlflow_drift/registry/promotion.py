@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from mlflow.exceptions import MlflowException
@@ -116,7 +117,7 @@ def _bootstrap(client: MlflowClient, name: str, version: str, place: Place) -> N
             "bootstrap",
             f"must be False once the {place} of {name!r} was held",
             f"True, and version {holder or entries[-1].version} {'holds' if holder else 'held'} it",
-            f"Run `mlflow-drift validate {name} --challenger {version}`, then promote without --bootstrap.",
+            f"Run `mlflow-drift validate {shlex.quote(name)} --challenger {shlex.quote(version)}`, then promote without --bootstrap.",
         )
     leave_bootstrap(name, version, _digest(client, name, version), client=client)
 

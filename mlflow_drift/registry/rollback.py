@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from mlflow_drift import models
@@ -78,7 +79,7 @@ def rollback(
         holder = f"version {champion} is the first" if champion else "nobody holds it"
         raise NotFoundError(
             f"name: {name!r} has no previous champion to roll back to: for the {place}, {holder}. "
-            f"Promote another version instead: `mlflow-drift promote {name} VERSION{place.flags()}`."
+            f"Promote another version instead: `mlflow-drift promote {shlex.quote(name)} VERSION{place.flags()}`."
         )
     version = str(models.find_version(name, former.version, client).version)
     if reason:

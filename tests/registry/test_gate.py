@@ -105,6 +105,15 @@ def test_another_place_is_named_in_the_command() -> None:
     assert "promote churn 7 --bootstrap --stage Production`" in ask(first).reason
 
 
+def test_the_command_is_safe_in_a_shell() -> None:
+    odd = dataclasses.replace(SOUND, name="a; b", target="x y", evidence=None)
+    assert "validate 'a; b' --challenger 7 --champion 3`" in ask(odd).reason
+    first = dataclasses.replace(odd, champion_version=None, changed_at=None)
+    assert "promote 'a; b' 7 --bootstrap --alias 'x y'`" in ask(first).reason
+    empty = dataclasses.replace(odd, champion_version=None)
+    assert "rollback 'a; b' --alias 'x y'`" in ask(empty).reason
+
+
 def test_a_key_asks_for_a_signature(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_DRIFT_EVIDENCE_KEY", "secret")
     assert "it is not signed" in ask(SOUND).reason
@@ -124,14 +133,15 @@ def test_each_gate_is_asked_and_failures_refuse() -> None:
     good = GateResult("good", Outcome.PASS, "fine")
     gates = [
         Named("raises", ValueError("no")),
+        Named("exits", SystemExit("no")),
         Named("good", good),
         Named("silent", None),
         Named("truthy", True),
         Named("odd", GateResult("odd", "PASS", "text for an outcome")),  # type: ignore[arg-type]
     ]
     results = judge(SOUND, gates)
-    assert [result.outcome for result in results] == [Outcome.FAIL, Outcome.PASS, *[Outcome.FAIL] * 3]
-    assert results[1] is good
+    assert [result.outcome for result in results] == [*[Outcome.FAIL] * 2, Outcome.PASS, *[Outcome.FAIL] * 3]
+    assert results[2] is good
 
 
 def test_no_gate_at_all_refuses() -> None:

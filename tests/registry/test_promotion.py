@@ -157,6 +157,18 @@ class Crashing:
         raise KeyError("oops")
 
 
+class Exiting:
+    name = "exiting"
+
+    def check(self, request: PromotionRequest) -> GateResult:
+        raise SystemExit(3)
+
+
+class Unborn:
+    def __init__(self) -> None:
+        raise SystemExit(4)
+
+
 class Silent:
     name = "silent"
 
@@ -177,6 +189,8 @@ class Strict:
     ("gate", "reason"),
     [
         (Crashing, "broke down .KeyError: 'oops'."),
+        (Exiting, "broke down .SystemExit: 3."),
+        (Unborn, "could not check it .SystemExit: 4."),
         (Silent, "answered with NoneType"),
         (Strict, "answers in 90 ms"),
     ],

@@ -1,24 +1,29 @@
 from __future__ import annotations
 
 import inspect
+import json
 import pickle
 import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import RegisteredModelTag
+from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
 from mlflow.exceptions import MlflowException
+from mlflow.prompt.constants import IS_PROMPT_TAG_KEY
 from mlflow.store.model_registry.abstract_store import AbstractStore
 from mlflow.store.model_registry.rest_store import RestStore
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 
 import mlflow_drift
-from mlflow_drift.errors import InvalidInputError, PromotionRefusedError
-from mlflow_drift.registry.evidence import EVIDENCE_TAG
+from mlflow_drift import hooks
+from mlflow_drift.errors import InvalidInputError, NotFoundError, PromotionRefusedError
+from mlflow_drift.registry.evidence import EVIDENCE_TAG, check_bound
 from mlflow_drift.registry.store import build_store, inner_uri
+from mlflow_drift.values import Outcome
 
 CHAMPION = "champion"
 
@@ -144,16 +149,46 @@ def test_moving_the_alias_to_where_it_is_changes_nothing(
         lambda client: client.set_model_version_tag("churn", "2", "mlflow_drift.anything", "1"),
         lambda client: client.delete_model_version_tag("churn", "2", "mlflow_drift.anything"),
         lambda client: client.set_model_version_tag("churn", "2", EVIDENCE_TAG, "passed"),
+        lambda client: client.delete_model_version_tag("churn", "2", EVIDENCE_TAG),
+        lambda client: client.set_registered_model_tag("churn", IS_PROMPT_TAG_KEY, "true"),
+        lambda client: client.set_registered_model_tag("churn", "MLflow.prompt.is_prompt", "true"),
+        lambda client: client.delete_registered_model_tag("churn", IS_PROMPT_TAG_KEY),
     ],
 )
 def test_ways_around_the_gate_are_closed(
-    gated: MlflowClient, make_version: Callable[..., str], way_around: Callable[[MlflowClient], Any]
+    gated: MlflowClient,
+    make_version: Callable[..., str],
+    way_around: Callable[[MlflowClient], Any],
+    events: Any,
 ) -> None:
     crowned(gated, make_version)
     make_version(gated, "churn", "new")
-    with pytest.raises(PromotionRefusedError, match="mlflow-drift refused"):
+    with pytest.raises(PromotionRefusedError, match="mlflow-drift refused") as refusal:
         way_around(gated)
     assert str(gated.get_model_version_by_alias("churn", CHAMPION).version) == "1"
+    assert events.names() == ["promoted", "refused"]
+    told = events.heard[-1][1]
+    assert (told.name, told.kind, told.previous_version, told.event) == ("churn", "request", None, "refused")
+    assert told.version in ("", "1", "2")
+    assert told.target
+    assert told.reasons == (refusal.value.message,)
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("disk full"), SystemExit("bye")])
+def test_a_refusal_that_cannot_be_announced_is_one_all_the_same(
+    gated: MlflowClient,
+    make_version: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    failure: BaseException,
+) -> None:
+    crowned(gated, make_version)
+
+    def fail(event: str, **payload: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr(hooks, "announce", fail)
+    with pytest.raises(PromotionRefusedError, match="refused to delete it"):
+        gated.delete_model_version("churn", "1")
 
 
 def test_a_model_without_champion_may_be_renamed_and_deleted(
@@ -214,7 +249,35 @@ def test_evidence_of_another_version_is_not_even_written(
         PromotionRefusedError, match="must be about 'churn' version 3; got evidence about 'churn' version 2"
     ):
         gated.set_model_version_tag("churn", other, EVIDENCE_TAG, text)
-    gated.delete_model_version_tag("churn", proven, EVIDENCE_TAG)
+
+
+def test_older_evidence_does_not_replace_newer(
+    database: str,
+    plain: MlflowClient,
+    make_version: Callable[..., str],
+    prove: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_DRIFT_EVIDENCE_KEY", "secret")
+    version = make_version(plain, "churn", "new")
+    passed, failed = (
+        json.dumps(prove(plain, "churn", version, "9", outcome=outcome))
+        for outcome in (Outcome.PASS, Outcome.FAIL)
+    )
+    store = build_store(f"drift:{database}", database)
+    store.set_model_version_tag("churn", version, ModelVersionTag(EVIDENCE_TAG, failed))  # the same again
+    with pytest.raises(
+        PromotionRefusedError, match=r"before the evidence the version carries .* --challenger 1` anew\."
+    ):
+        store.set_model_version_tag("churn", version, ModelVersionTag(EVIDENCE_TAG, passed))
+    with pytest.raises(PromotionRefusedError):
+        store.delete_model_version_tag("churn", version, EVIDENCE_TAG)
+    assert plain.get_model_version("churn", version).tags[EVIDENCE_TAG] == failed
+    unsigned = json.dumps(json.loads(failed) | {"signature": "", "created": "2999-01-01T00:00:00+00:00"})
+    plain.set_model_version_tag(
+        "churn", version, EVIDENCE_TAG, unsigned
+    )  # what nobody believes blocks nobody
+    store.set_model_version_tag("churn", version, ModelVersionTag(EVIDENCE_TAG, passed))
 
 
 def test_stages_are_gated_alike(
@@ -237,7 +300,7 @@ def test_stages_are_gated_alike(
     assert gated.get_model_version("churn", old).current_stage == "Archived"
     assert gated.get_model_version("churn", new).current_stage == "Production"
     gated.transition_model_version_stage("churn", old, "None")
-    assert events.names() == ["refused", "promoted", "refused", "promoted"]
+    assert events.names() == ["refused", "promoted", *["refused"] * 4, "promoted"]
 
 
 def test_an_older_version_cannot_stand_behind_a_newer_one_in_a_stage(
@@ -261,23 +324,79 @@ def test_prompts_are_none_of_our_business(gated: MlflowClient, events: Any) -> N
     assert events.heard == []
 
 
+def test_prompts_as_mlflows_client_registers_them(database: str, events: Any) -> None:
+    mlflow.set_tracking_uri(database)
+    mlflow.set_registry_uri(f"drift:{database}")
+    try:
+        for template in ("Hello {{name}}", "Hi {{name}}"):
+            prompt = mlflow.genai.register_prompt("hello", template)
+            mlflow.genai.set_prompt_alias("hello", CHAMPION, prompt.version)
+        assert mlflow.genai.load_prompt("prompts:/hello@champion").template == "Hi {{name}}"
+        # The client hides prompts among models.
+        assert build_store(f"drift:{database}").get_model_version("hello", "2").source == "dummy-source"
+        mlflow.genai.delete_prompt_alias("hello", CHAMPION)
+    finally:
+        mlflow.set_registry_uri(None)
+    assert events.heard == []
+
+
+@pytest.mark.parametrize("source", ["prompt-template", "dummy-source"])
 def test_a_model_in_a_prompts_clothes_is_still_gated(
-    gated: MlflowClient, database: str, make_version: Callable[..., str]
+    source: str, gated: MlflowClient, database: str, make_version: Callable[..., str], events: Any
 ) -> None:
     crowned(gated, make_version)
-    version = make_version(gated, "churn", "new")
-    gated.set_model_version_tag("churn", version, "mlflow.prompt.is_prompt", "true")
-    gated.set_registered_model_tag("churn", "mlflow.prompt.is_prompt", "true")
-    store = build_store(
-        f"drift:{database}", database
-    )  # MLflow's client looks no further once the tag is there
+    prompt = ModelVersionTag(IS_PROMPT_TAG_KEY, "true")
+    store = build_store(f"drift:{database}", database)  # unlike the client, looks at no tags first
+    with pytest.raises(PromotionRefusedError, match="it is a model, no prompt"):
+        store.create_model_version("churn", source, tags=[prompt])
+    assert events.heard[-1][1].target == "create a prompt version"
+    plain = SqlAlchemyStore(database)  # what was made before the gate was there
+    version = str(plain.create_model_version("churn", source, tags=[prompt]).version)
     for way_around in (
+        lambda: store.set_registered_model_tag("churn", RegisteredModelTag(IS_PROMPT_TAG_KEY, "true")),
         lambda: store.set_registered_model_alias("churn", CHAMPION, version),
-        lambda: store.delete_registered_model_alias("churn", CHAMPION),
-        lambda: store.delete_registered_model("churn"),
+        lambda: store.transition_model_version_stage("churn", version, "Production", True),
     ):
         with pytest.raises(PromotionRefusedError):
             way_around()
+    plain.set_registered_model_alias("churn", CHAMPION, version)
+    for way_around in (
+        lambda: store.delete_registered_model_alias("churn", CHAMPION),
+        lambda: store.delete_model_version("churn", version),
+        lambda: store.delete_registered_model("churn"),
+        lambda: store.rename_registered_model("churn", "other"),
+    ):
+        with pytest.raises(PromotionRefusedError):
+            way_around()
+
+
+def test_a_model_version_in_a_prompt_is_still_gated(gated: MlflowClient, database: str) -> None:
+    gated.create_prompt("hello")
+    store = build_store(f"drift:{database}", database)
+    prompt = ModelVersionTag(IS_PROMPT_TAG_KEY, "true")
+    version = store.create_model_version("hello", "/nowhere/real", tags=[prompt]).version
+    with pytest.raises(PromotionRefusedError, match="artifacts .* could not be read"):
+        store.set_registered_model_alias("hello", CHAMPION, version)
+
+
+def test_commands_are_quoted_for_the_shell(gated: MlflowClient, make_version: Callable[..., str]) -> None:
+    name = "churn; rm -rf $HOME"
+    crowned(gated, make_version, name)
+    version = make_version(gated, name, "new")
+    with pytest.raises(PromotionRefusedError, match=r"validate 'churn; rm -rf \$HOME' --challenger 2`"):
+        gated.set_registered_model_alias(name, CHAMPION, version)
+    with pytest.raises(
+        PromotionRefusedError,
+        match=r"promote 'churn; rm -rf \$HOME' VERSION` or `mlflow-drift rollback 'churn; rm -rf \$HOME'`",
+    ):
+        gated.delete_model_version(name, "1")
+    with pytest.raises(InvalidInputError, match=r"validate 'churn; rm -rf \$HOME' --challenger 2`"):
+        mlflow_drift.promote(name, version, bootstrap=True, client=gated)
+    with pytest.raises(NotFoundError, match=r"promote 'churn; rm -rf \$HOME' VERSION --alias 'a b'`"):
+        mlflow_drift.rollback(name, alias="a b", client=gated)
+    about_other = json.loads(gated.get_model_version(name, "1").tags[EVIDENCE_TAG])
+    with pytest.raises(InvalidInputError, match=r"validate 'churn; rm -rf \$HOME' --challenger 2`"):
+        check_bound(about_other, name, version)
 
 
 @pytest.mark.parametrize("mode", ["warn", "off"])
