@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pluggy
@@ -14,11 +17,22 @@ from mlflow_drift.config import Settings
 from mlflow_drift.errors import PluginError
 from mlflow_drift.hooks import specs
 from mlflow_drift.hooks.markers import PROJECT
+from mlflow_drift.hooks.parts import Detector, Gate, Policy, Redactor, Trainer
 from mlflow_drift.values import to_plain
 
 __all__ = ["BUILT_INS", "announce", "build_manager", "get_manager", "parts", "reset_manager"]
 
 logger = logging.getLogger(__name__)
+
+SHAPES: dict[str, Any] = {
+    "detectors": Detector,
+    "policies": Policy,
+    "trainers": Trainer,
+    "gates": Gate,
+    "redactors": Redactor,
+    "listeners": Callable,
+}
+"""What each kind of part must look like."""
 
 BUILT_INS = (
     "mlflow_drift.detection.plugin",
@@ -75,6 +89,7 @@ def _load_entry_points(manager: pluggy.PluginManager) -> None:
 def _load_named(manager: pluggy.PluginManager, name: str) -> None:
     if manager.has_plugin(name):
         return
+    _look_beside_the_configuration()
     try:
         module = importlib.import_module(name)
     except Exception as error:
@@ -106,6 +121,17 @@ def _refuse_wrappers(manager: pluggy.PluginManager) -> None:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+def _look_beside_the_configuration() -> None:
+    """Let a configured plugin lie in the working folder or beside the configuration file.
+
+    `python` looks there by itself; the command line, the server and the scoring server do not.
+    """
+    named = os.environ.get("MLFLOW_DRIFT_CONFIG")
+    for folder in (Path.cwd(), Path(named).absolute().parent if named else Path.cwd()):
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
 
 
 def _name_of(manager: pluggy.PluginManager, plugin: object) -> str:
@@ -170,7 +196,19 @@ def _parts_of(implementation: Any, kind: str) -> list[Any]:
             f"plugin {implementation.plugin_name!r}: register_{kind} must return a list of {kind}; "
             f"got {type(offered).__name__}. Return [..] even for one."
         )
-    return list(offered)
+    found = list(offered)
+    for part in found:
+        if isinstance(part, type) or not isinstance(part, SHAPES[kind]) or not _is_named(part, kind):
+            raise PluginError(
+                f"plugin {implementation.plugin_name!r}: register_{kind} must return objects of the shape "
+                f"{SHAPES[kind].__name__} in mlflow_drift.hooks.parts; got {part!r}. Return instances with all its "
+                "members, and a `name` of text."
+            )
+    return found
+
+
+def _is_named(part: Any, kind: str) -> bool:
+    return kind == "listeners" or (isinstance(part.name, str) and bool(part.name))
 
 
 def _require_unique_names(found: list[Any], kind: str) -> None:

@@ -6,6 +6,7 @@ retraining loop. An environment variable beats ``mlflow-drift.toml``, which beat
 
 from __future__ import annotations
 
+import numbers
 import os
 import sys
 from collections.abc import Mapping
@@ -240,17 +241,17 @@ class PipelineConfig:
             ("replay_capacity", 0),
             ("random_state", 0),
         ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            value: Any = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
                 raise invalid(
                     name, f"must be an integer of at least {least}", repr(value), "Correct PipelineConfig."
                 )
         for name in ("validation_split", "alpha", "critical_regression"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
+            if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < 1:
                 raise invalid(name, "must be a number in (0, 1)", repr(value), "Correct PipelineConfig.")
-        days = self.max_retraining_frequency_days
-        if isinstance(days, bool) or not isinstance(days, (int, float)) or not days >= 0:
+        days: Any = self.max_retraining_frequency_days
+        if isinstance(days, bool) or not isinstance(days, numbers.Real) or not float(days) >= 0:
             raise invalid(
                 "max_retraining_frequency_days",
                 "must be a number of days, 0 or more",
@@ -264,5 +265,7 @@ class PipelineConfig:
                 )
         for name in ("registry_path", "policy"):
             value = getattr(self, name)
-            if not (isinstance(value, str) and value) and not (name == "policy" and value is None):
+            if not (isinstance(value, (str, os.PathLike)) and str(value)) and not (
+                name == "policy" and value is None
+            ):
                 raise invalid(name, "must be a non-empty string", repr(value), "Correct PipelineConfig.")

@@ -83,6 +83,10 @@ def _tabular(value: Any, parameter: str) -> pd.DataFrame:
 
 
 def _from_array(value: Any, parameter: str) -> pd.DataFrame:
+    if isinstance(value, np.ma.MaskedArray):
+        # What lies under a mask is no value.
+        numbers = value.dtype.kind in "biuf"
+        value = np.ma.filled(value.astype(float if numbers else object), np.nan if numbers else None)
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -103,7 +107,11 @@ def _from_array(value: Any, parameter: str) -> pd.DataFrame:
             f"shape {array.shape}",
             "Use reshape(-1, 1) for one feature, reshape(1, -1) for one row.",
         )
-    return pd.DataFrame(array, columns=[f"x{j}" for j in range(array.shape[1])])
+    names = [f"x{j}" for j in range(array.shape[1])]
+    if array.dtype.kind in "US" and not isinstance(value, np.ndarray):
+        # numpy made text of a list's numbers because of the words beside them.
+        return pd.DataFrame([list(row) for row in value], columns=names)
+    return pd.DataFrame(array, columns=names)
 
 
 def _check_column(column: pd.Series, name: str, parameter: str, all_missing: str) -> None:

@@ -66,6 +66,8 @@ def normalise(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _normalise(column: pd.Series) -> pd.Series:
+    if isinstance(column.dtype, pd.ArrowDtype):
+        column = column.astype(object)
     if isinstance(column.dtype, pd.CategoricalDtype):
         plain = pd.api.types.infer_dtype(column.cat.categories) in {
             "string",
@@ -293,14 +295,14 @@ def _read_rows(path: Path, header: dict[str, Any]) -> pd.DataFrame:
     return rows
 
 
-def require_compatible(kind: str, current: pd.Series, name: str) -> None:
+def require_compatible(kind: str, current: pd.Series, name: str, *, parameter: str = "current") -> None:
     """Raise InvalidInputError if a current column cannot be compared with a reference column of that kind."""
-    got = kind_of(current)
+    got = kind_of(_normalise(current))
     alike = {"numeric", "boolean"}
     if current.isna().all() or got == kind or {got, kind} <= alike:
         return
     raise invalid(
-        "current",
+        parameter,
         f"column {name!r} must be {kind} as in the reference",
         f"{got} ({current.dtype})",
         "Convert it to the reference's type first.",

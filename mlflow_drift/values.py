@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from mlflow_drift import report as _report
+from mlflow_drift.errors import invalid
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -311,7 +312,12 @@ class DriftReport:
         """Render the report as one self-contained HTML page, and write it to ``path`` if given."""
         html = _report.drift_page(self.to_dict())
         if path is not None:
-            Path(path).write_text(html, encoding="utf-8")
+            try:
+                Path(path).write_text(html, encoding="utf-8")
+            except OSError as error:
+                raise invalid(
+                    "path", "must be a file that can be written", f"{path} ({error})", "Choose another."
+                ) from error
         return html
 
     def plot(self) -> Figure:

@@ -183,3 +183,14 @@ def test_wrong_counts(value: Any) -> None:
 def test_wrong_names(value: Any) -> None:
     with pytest.raises(InvalidInputError, match=r"^name: "):
         check_name(value)
+
+
+def test_what_lies_under_a_mask_is_missing():
+    masked = np.ma.masked_array([[1.0, -9999.0], [2.0, 3.0]], [[False, True], [False, False]])
+    assert as_frame(masked, "X").isna().to_numpy().tolist() == [[False, True], [False, False]]
+
+
+def test_words_in_a_list_leave_its_numbers_numbers():
+    frame = as_frame([[1.0, "a"], [2.0, "b"]], "X")
+    assert frame["x0"].dtype == float
+    assert frame["x1"].tolist() == ["a", "b"]

@@ -44,6 +44,9 @@ def ask(policy: Policy, context: PolicyContext) -> Decision:
         decision = policy.decide(context)
         if not isinstance(decision, Decision):
             raise TypeError(f"decide() must return a Decision; got {type(decision).__name__}")
+        rows, n_rows = decision.window, context.report.n_current
+        if rows is not None and not 0 <= rows.start < rows.stop <= n_rows:
+            raise ValueError(f"its window must lie in [0, {n_rows}]; got [{rows.start}, {rows.stop}]")
     except Exception as error:
         logger.warning("policy %r failed; the rules decide instead", policy.name, exc_info=True)
         ruled = RulesPolicy().decide(context)

@@ -127,13 +127,14 @@ def _statistics(
         current = (labels.astype(factors.dtype) @ factors).astype(np.float64)
         if number == 0:
             current = np.concatenate([current, _without_dependence(current, sketch, total, inflation)])
+        others = total - current
+        for shared in (current, others):
+            shared.setflags(write=False)  # one detector must not change what the next one sees
         for detector in detectors:
             if detector.name in errors:
                 continue
             try:
-                table = np.asarray(
-                    detector.statistic(current, total - current, sketch.offsets), dtype=np.float64
-                )
+                table = np.asarray(detector.statistic(current, others, sketch.offsets), dtype=np.float64)
                 _require_table(table, (len(current), len(sketch.names)))
             except Exception as error:  # a broken detector must not silence the others
                 errors[detector.name] = f"{type(error).__name__}: {error}"

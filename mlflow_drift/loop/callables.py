@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from mlflow_drift.errors import InvalidInputError, invalid
+from mlflow_drift.errors import DriftError, InvalidInputError, invalid
 from mlflow_drift.hooks.parts import TrainingRequest
 from mlflow_drift.retraining.ewc import ElasticPenalty, diagonal_fisher
 
@@ -20,7 +21,47 @@ if TYPE_CHECKING:
 __all__ = ["Functions", "check_callable", "worse_by"]
 
 FISHER_ROWS = 256
-LOSS_WORDS = ("loss", "error", "mae", "mse", "rmse", "brier", "deviance")
+LOWER_IS_BETTER = frozenset(
+    [
+        "loss",
+        "logloss",
+        "losses",
+        "error",
+        "errors",
+        "err",
+        "mae",
+        "mse",
+        "rmse",
+        "mape",
+        "smape",
+        "msle",
+        "rmsle",
+        "brier",
+        "deviance",
+        "nll",
+        "entropy",
+        "crossentropy",
+        "perplexity",
+        "cost",
+        "costs",
+        "hinge",
+        "misclassification",
+        "misclassified",
+        "false",
+        "fpr",
+        "fnr",
+        "ece",
+        "wer",
+        "cer",
+        "regret",
+        "risk",
+        "distance",
+        "latency",
+        "quantile",
+        "pinball",
+    ]
+)
+"""Words of metric names of which less is better; a leading "neg" or "negative" turns them round."""
 
 
 def check_callable(function: Any, parameter: str, signature: str) -> None:
@@ -41,7 +82,8 @@ class Functions:
         The model it gets is a copy.
     predict : callable (model, X), returning one answer a row
     metrics : callable (y_true, y_pred), returning a mapping of names to numbers, optional
-        Larger is better, unless the name speaks of a loss or an error.
+        Larger is better, unless a word of the name speaks of a loss (see ``LOWER_IS_BETTER``); as in
+        scikit-learn, ``neg_`` before it turns that round.
     gradients : callable (model, X, y), returning a mapping of parameter names to gradients, optional
         Of the log-likelihood, one sample a row; or averaged, in which case it is asked row by row.
     parameters : callable (model), returning a mapping of parameter names to arrays, optional
@@ -81,7 +123,7 @@ class Functions:
 
     def train(self, request: TrainingRequest) -> Any:
         """Call the training function; a function that trains its copy in place may return None."""
-        model = copy.deepcopy(request.model)
+        model = self._copied(request.model) if self._takes_model else None
         offered = {
             "action": request.action,
             "sample_weight": request.sample_weight,
@@ -90,14 +132,13 @@ class Functions:
         }
         keywords = {name: offered[name] for name in self._keywords}
         rows = (self._rows(request.features), self._answers(request.labels))
-        trained = (
-            self._train(model, *rows, **keywords) if self._takes_model else self._train(*rows, **keywords)
-        )
+        arguments = (model, *rows) if self._takes_model else rows
+        trained = _called("train_fn", self._train, *arguments, **keywords)
         return model if trained is None and self._takes_model else trained
 
     def predict(self, model: Any, features: pd.DataFrame) -> NDArray[Any]:
         """Call the prediction function and check that it answered every row once."""
-        answers = np.asarray(self._predict(model, self._rows(features)))
+        answers: NDArray[Any] = _detached(_called("predict_fn", self._predict, model, self._rows(features)))
         if answers.ndim == 2 and answers.shape[1] == 1:
             answers = answers[:, 0]
         if answers.shape != (len(features),):
@@ -107,13 +148,17 @@ class Functions:
                 f"shape {answers.shape}",
                 "Return labels (or numbers), not probabilities.",
             )
+        if pd.isna(answers).any():
+            raise invalid(
+                "predict_fn", "must answer every row", "missing answers", "Fill them, or leave rows out."
+            )
         return answers
 
     def metrics(self, y_true: pd.Series, y_pred: NDArray[Any]) -> dict[str, float]:
         """Call the metrics function, if there is one."""
         if self._metrics is None:
             return {}
-        found = self._metrics(self._answers(y_true), y_pred)
+        found = _called("metrics_fn", self._metrics, self._answers(y_true), y_pred)
         if not isinstance(found, Mapping):
             raise invalid(
                 "metrics_fn",
@@ -140,20 +185,52 @@ class Functions:
                 self._gradients_of(model, features.iloc[i : i + 1], labels.iloc[i : i + 1])
                 for i in range(len(features))
             ]
-            gradients = {
-                name: np.stack([np.reshape(row[name], np.shape(anchor[name])) for row in rows])
-                for name in anchor
-            }
+            gradients = {name: _stacked(name, rows, np.shape(anchor[name])) for name in anchor}
         return ElasticPenalty(anchor, diagonal_fisher(gradients))
 
     def _gradients_of(self, model: Any, features: pd.DataFrame, labels: pd.Series) -> dict[str, Any]:
         assert self._gradients is not None
-        return _named(self._gradients(model, self._rows(features), self._answers(labels)), "get_gradients_fn")
+        rows = self._rows(features), self._answers(labels)
+        return _named(_called("get_gradients_fn", self._gradients, model, *rows), "get_gradients_fn")
 
     def parameters(self, model: Any) -> dict[str, Any]:
         """Call the parameters function."""
         assert self._parameters is not None
-        return _named(self._parameters(model), "get_params_fn")
+        return _named(_called("get_params_fn", self._parameters, model), "get_params_fn")
+
+    @staticmethod
+    def _copied(model: Any) -> Any:
+        try:
+            return copy.deepcopy(model)
+        except Exception as error:
+            raise InvalidInputError(
+                f"current_model: must be copyable, so that training leaves it as it is; {type(error).__name__}: {error}. "
+                "Keep open files, locks and generators out of it, or give train_fn the form (X, y)."
+            ) from error
+
+
+def _called(parameter: str, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+    """Call a function of the user's; what goes wrong in it carries its name."""
+    try:
+        return function(*arguments, **keywords)
+    except DriftError:
+        raise
+    except Exception as error:
+        raise InvalidInputError(
+            f"{parameter}: raised {type(error).__name__}: {error}. Correct the function; the cause is above."
+        ) from error
+
+
+def _stacked(name: str, rows: list[dict[str, Any]], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    try:
+        return np.stack([np.reshape(np.asarray(row[name], dtype=np.float64), shape) for row in rows])
+    except (ValueError, TypeError) as error:
+        raise invalid(
+            "get_gradients_fn",
+            f"must return for {name!r} gradients of the parameter's shape {shape}",
+            str(error),
+            "Return one gradient a row, or their mean, for each array of get_params_fn.",
+        ) from error
 
 
 def _training_signature(train: Callable[..., Any]) -> tuple[bool, list[str]]:
@@ -170,6 +247,15 @@ def _training_signature(train: Callable[..., Any]) -> tuple[bool, list[str]]:
         and p.default is p.empty
         and p.name not in keywords
     ]
+    needed = [
+        p.name
+        for p in parameters
+        if p.kind is p.KEYWORD_ONLY and p.default is p.empty and p.name not in keywords
+    ]
+    if needed:
+        raise InvalidInputError(
+            f"train_fn: must not require {needed}, which nobody passes; got {inspect.signature(train)}. Give them defaults."
+        )
     starred = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     if len(positional) not in (2, 3) and not starred:
         raise InvalidInputError(
@@ -208,5 +294,6 @@ def _is_per_sample(gradients: Mapping[str, Any], anchor: Mapping[str, Any], n_ro
 
 def worse_by(name: str, champion: float, challenger: float) -> float:
     """Return by how much the challenger's metric is worse; negative if better."""
-    lower_is_better = any(word in name.lower() for word in LOSS_WORDS)
+    words = re.findall(r"[a-z0-9]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
+    lower_is_better = not LOWER_IS_BETTER.isdisjoint(words) and words[0] not in ("neg", "negative")
     return challenger - champion if lower_is_better else champion - challenger

@@ -62,15 +62,15 @@ class CycleResult:
         return {**to_plain(plain), "report": self.report.to_dict()}
 
 
-def training_rows(window: Window, decision: Decision) -> Window:
+def training_rows(window: Window, decision: Decision, n_scanned: int) -> Window:
     """Cut the observed rows to what the decision chose, counted from the window it scanned.
 
     A full retraining also takes the rows observed before that window.
     """
     if decision.window is None or decision.action is Action.FULL_RETRAIN:
         return window
-    length = decision.window.stop - decision.window.start
-    return window.take(slice(max(0, len(window) - length), None))
+    first = len(window) - n_scanned
+    return window.take(slice(max(0, first + decision.window.start), max(0, first + decision.window.stop)))
 
 
 def split_newest(labelled: Window, share: float) -> tuple[Window, Window]:

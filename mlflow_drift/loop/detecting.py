@@ -83,6 +83,8 @@ def detect(
     seed = check_count(random_state, "random_state", 0)
     if all_missing not in ("error", "drift"):
         raise invalid("all_missing", 'must be "error" or "drift"', repr(all_missing), "Choose one.")
+    if source is not None and not isinstance(source, Mapping):
+        raise invalid("source", "must be a mapping", type(source).__name__, "Pass a dict, or leave it out.")
     profile = reference if isinstance(reference, ReferenceProfile) else ReferenceProfile.fit(reference)
     rows = normalise(as_frame(current, "current", all_missing="allow" if all_missing == "drift" else "error"))
     rows = match_columns(rows, profile.names, "current", "the reference")

@@ -13,7 +13,7 @@ import pandas as pd
 
 from mlflow_drift.errors import invalid
 from mlflow_drift.inputs import as_frame, as_labels, match_columns
-from mlflow_drift.reference import ReferenceProfile
+from mlflow_drift.reference import ReferenceProfile, require_compatible
 from mlflow_drift.values import Window
 
 if TYPE_CHECKING:
@@ -56,12 +56,14 @@ def as_batch(
         Naming ``features``, ``prediction`` or ``true_label``.
     """
     rows = _as_rows(features, reference)
-    return Batch(
-        rows, _as_answers(prediction, "prediction", len(rows)), _as_known(true_label, len(rows)), time
-    )
+    known = _as_known(true_label, len(rows))
+    _require_label_type(known, reference.target)
+    return Batch(rows, _as_answers(prediction, "prediction", len(rows)), known, time)
 
 
 def _as_rows(features: Any, reference: ReferenceProfile) -> pd.DataFrame | NDArray[Any]:
+    if isinstance(features, np.ma.MaskedArray):
+        features = np.ma.filled(features.astype(float), np.nan)
     if (
         isinstance(features, np.ndarray)
         and features.dtype.kind == "f"
@@ -81,6 +83,8 @@ def _as_rows(features: Any, reference: ReferenceProfile) -> pd.DataFrame | NDArr
     for name, kind in zip(reference.names, reference.kinds, strict=True):
         if kind == "numeric" and frame[name].dtype.kind not in "iufb":
             frame[name] = _to_number(frame[name], name)
+        else:
+            require_compatible(kind, frame[name], name, parameter="features")
     return frame
 
 
@@ -94,6 +98,10 @@ def _to_number(column: pd.Series, name: str) -> pd.Series:
 
 
 def _as_answers(prediction: Any, parameter: str, n_rows: int) -> NDArray[Any]:
+    if isinstance(prediction, (Mapping, set)):
+        raise invalid(
+            parameter, "must be an answer or an array of them", type(prediction).__name__, "Pass one a row."
+        )
     if isinstance(prediction, (pd.DataFrame, pd.Series)):
         prediction = prediction.to_numpy()
     answers = np.asarray(prediction)
@@ -120,7 +128,11 @@ def _as_answers(prediction: Any, parameter: str, n_rows: int) -> NDArray[Any]:
 def _as_known(true_label: Any, n_rows: int) -> NDArray[Any]:
     if true_label is None:
         return np.full(n_rows, None, dtype=object)
-    if n_rows == 1 and np.ndim(true_label) == 0 and not isinstance(true_label, Mapping):
+    if isinstance(true_label, (Mapping, set)):
+        raise invalid(
+            "true_label", "must be a label or an array of them", type(true_label).__name__, "Pass one a row."
+        )
+    if n_rows == 1 and np.ndim(true_label) == 0:
         return np.array([None if pd.isna(true_label) else true_label], dtype=object)
     if np.ndim(true_label) == 0:
         true_label = [true_label]
@@ -129,6 +141,21 @@ def _as_known(true_label: Any, n_rows: int) -> NDArray[Any]:
     labels = as_labels(true_label, "true_label", n_rows, allow_missing=True)
     known: NDArray[Any] = labels.astype(object).where(labels.notna(), None).to_numpy()
     return known
+
+
+def _require_label_type(known: NDArray[Any], target: pd.Series | None) -> None:
+    """Refuse words where the reference's labels are numbers, and numbers where they are words."""
+    if target is None:
+        return
+    labels = [label for label in known if label is not None]
+    wants_text = isinstance(target.iloc[0], str)
+    if labels and wants_text != isinstance(labels[0], str):
+        raise invalid(
+            "true_label",
+            f"must be {'text' if wants_text else 'numbers'} as the reference's labels are",
+            repr(labels[0]),
+            "Convert it, or set the reference data anew.",
+        )
 
 
 class Observations:
@@ -150,7 +177,21 @@ class Observations:
         self.n_labelled = 0
 
     def add(self, batch: Batch) -> None:
-        """Append rows, dropping the oldest beyond the capacity."""
+        """Append rows, dropping the oldest beyond the capacity.
+
+        Raises
+        ------
+        InvalidInputError
+            If the answers have another form than those before; nothing is added then.
+        """
+        if self._batches and self._batches[-1].predictions.shape[1:] != batch.predictions.shape[1:]:
+            before = self._batches[-1].predictions.shape[1:]
+            raise invalid(
+                "prediction",
+                f"must have one form throughout, {before or 'one value a row'} so far",
+                f"{batch.predictions.shape[1:] or 'one value a row'}",
+                "Pass labels or probabilities, not now one and now the other.",
+            )
         self._batches.append(batch)
         self._count(batch, +1)
         while self.n_rows > self.capacity:

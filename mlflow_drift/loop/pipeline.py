@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mlflow_drift.config import PipelineConfig
 from mlflow_drift.decision.choosing import ask, find_policy
 from mlflow_drift.decision.qlearning import QLearningPolicy, reward
-from mlflow_drift.errors import NotFittedError, invalid
+from mlflow_drift.errors import InvalidInputError, NotFittedError, invalid
 from mlflow_drift.hooks import announce, parts
-from mlflow_drift.hooks.parts import PolicyContext
+from mlflow_drift.hooks.parts import PolicyContext, TrainingRequest
 from mlflow_drift.inputs import as_frame, as_labels, match_columns
 from mlflow_drift.loop.callables import Functions
 from mlflow_drift.loop.cycle import CycleResult, newest_time, split_newest, training_rows, with_user_metrics
 from mlflow_drift.loop.detecting import detect
 from mlflow_drift.loop.observations import Batch, Observations, as_batch
+from mlflow_drift.loop.restoring import restored
 from mlflow_drift.loop.shelf import ModelShelf
 from mlflow_drift.reference import ReferenceProfile
 from mlflow_drift.retraining.curation import assemble
@@ -141,6 +143,7 @@ class DriftAwareRetrainingPipeline:
         )
         self._observations = Observations(self._profile.names, capacity)
         self._since_scan, self._report, self._shadow = 0, None, None
+        self._previous, self._retrained_at = [], None
 
     def monitor_prediction(
         self, features: Any, prediction: Any, true_label: Any = None, *, timestamp: dt.datetime | None = None
@@ -192,7 +195,7 @@ class DriftAwareRetrainingPipeline:
 
     def _scan(self) -> DriftReport:
         profile, observations = self._fitted()
-        window = observations.window(self.config.drift_detection_window)
+        window = restored(observations.window(self.config.drift_detection_window), profile)
         report = detect(
             profile,
             window.features,
@@ -320,7 +323,8 @@ class DriftAwareRetrainingPipeline:
         if decision.action is Action.NO_RETRAIN:
             self._learn(context, decision, gained=0.0)
             return CycleResult(model, promoted=False, report=report, decision=decision)
-        labelled = training_rows(observations.window(), decision).labelled()
+        seen = restored(observations.window(), profile)
+        labelled = training_rows(seen, decision, report.n_current).labelled()
         if validation is None:
             labelled, validation = split_newest(labelled, self.config.validation_split)
         rng = np.random.default_rng((self.config.random_state, self._counters.retrainings))
@@ -339,11 +343,13 @@ class DriftAwareRetrainingPipeline:
         if penalty is not None:
             moved = penalty.value(functions.parameters(candidate.model))
             candidate = dataclasses.replace(candidate, metrics={**candidate.metrics, "ewc_penalty": moved})
-        self._counters.retrainings += 1
-        self._retrained_at = self._newest_time()
         announce("candidate_trained", candidate=candidate)
-        shadow = _Shadow(candidate, ReferenceProfile.fit(labelled.features, target=labelled.labels))
+        retrained_at = self._newest_time()
+        shadow = _Shadow(candidate, _reference_of(labelled, request))
         result = self._judge(model, shadow, functions, validation, report, decision)
+        # Only now: a mistake in one of the functions must not cost the days until the next retraining.
+        self._counters.retrainings += 1
+        self._retrained_at = retrained_at
         if result.verdict is not None:
             self._learn(context, decision, gained=result.verdict.metrics.get("difference", 0.0))
         return result
@@ -357,7 +363,7 @@ class DriftAwareRetrainingPipeline:
         self, model: Any, functions: Functions, validation: Window | None, report: DriftReport
     ) -> CycleResult:
         """Compare the waiting challenger on what was observed after it was trained."""
-        _, observations = self._fitted()
+        profile, observations = self._fitted()
         shadow = self._shadow
         assert shadow is not None
         decision = Decision(
@@ -367,7 +373,7 @@ class DriftAwareRetrainingPipeline:
             report_id=report.report_id,
         )
         if validation is None:
-            labelled = observations.window().labelled()
+            labelled = restored(observations.window(), profile).labelled()
             assert labelled.times is not None
             newer = np.asarray(labelled.times > shadow.candidate.trained_until)
             if not newer.any():
@@ -405,15 +411,18 @@ class DriftAwareRetrainingPipeline:
         assert validation.labels is not None
         champion = functions.predict(model, validation.features)
         challenger = functions.predict(candidate.model, validation.features)
-        verdict = compare(
-            validation.labels,
-            champion,
-            challenger,
-            alpha=self.config.alpha,
-            min_samples=self.config.validation_min_samples,
-            critical_regression=self.config.critical_regression,
-            name=IN_MEMORY,
-        )
+        try:
+            verdict = compare(
+                validation.labels,
+                champion,
+                challenger,
+                alpha=self.config.alpha,
+                min_samples=self.config.validation_min_samples,
+                critical_regression=self.config.critical_regression,
+                name=IN_MEMORY,
+            )
+        except InvalidInputError as error:
+            raise InvalidInputError(f"predict_fn: its answers cannot be compared. {error.message}") from error
         before = functions.metrics(validation.labels, champion)
         after = functions.metrics(validation.labels, challenger)
         return with_user_metrics(verdict, before, after, self.config.critical_regression)
@@ -464,7 +473,7 @@ class DriftAwareRetrainingPipeline:
         if not self._previous:
             raise NotFittedError("Nothing to roll back to: no challenger has been promoted yet.")
         model, self._profile = self._previous.pop()
-        self._report, self._shadow = None, None
+        self._report, self._shadow, self._since_scan = None, None, 0
         self._counters.rollbacks += 1
         left = self._shelf.versions()[-1]
         version = self._shelf.keep(model, {"event": "rolled_back", "reason": reason})
@@ -513,6 +522,23 @@ class DriftAwareRetrainingPipeline:
         }
 
 
+def _reference_of(labelled: Window, request: TrainingRequest) -> ReferenceProfile:
+    """Return the profile of what a challenger was trained on.
+
+    A column that went missing has no value among the new rows; the replayed ones then say what it was.
+    """
+    gone = bool(labelled.features.isna().all().any())
+    features = request.features if gone else labelled.features
+    labels = request.labels if gone else labelled.labels
+    emptied = [name for name in features if features[name].isna().all()]
+    if emptied:
+        raise InvalidInputError(
+            f"features: {emptied} have held no value since the drift began, so no model can be trained on them. "
+            "Repair the feed, or set reference data with labels, so that old rows can be replayed."
+        )
+    return ReferenceProfile.fit(features, target=None if labels is None else labels.infer_objects())
+
+
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
@@ -520,7 +546,7 @@ def _share(part: int, whole: int) -> float:
 def _as_utc(timestamp: dt.datetime | None) -> dt.datetime:
     if timestamp is None:
         return utc_now()
-    if not isinstance(timestamp, dt.datetime):
+    if not isinstance(timestamp, dt.datetime) or pd.isna(timestamp):
         raise invalid(
             "timestamp", "must be a datetime", type(timestamp).__name__, "Pass datetime(…, tzinfo=utc)."
         )

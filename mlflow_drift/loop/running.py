@@ -10,7 +10,7 @@ import mlflow
 
 from mlflow_drift.config import PipelineConfig, Settings
 from mlflow_drift.decision.choosing import ask, find_policy
-from mlflow_drift.errors import NotFoundError
+from mlflow_drift.errors import NotFoundError, invalid
 from mlflow_drift.hooks import announce, parts
 from mlflow_drift.hooks.parts import PolicyContext
 from mlflow_drift.loop.comparing import labelled_since_training, validate
@@ -113,6 +113,8 @@ def run_once(
     NotFoundError, UnreachableError, InvalidInputError
         As :func:`scan`, :func:`validate` and :func:`promote` do.
     """
+    if config is not None and not isinstance(config, PipelineConfig):
+        raise invalid("config", "must be a PipelineConfig", type(config).__name__, "Pass PipelineConfig(…).")
     config = config or PipelineConfig()
     report = scan(name, rows=rows, alpha=config.alpha, random_state=config.random_state, settings=settings)
     waiting = _waiting_challenger(name)

@@ -145,3 +145,27 @@ def test_the_input_frames_are_left_alone(rows):
     collect(*rows, detectors=[Fixed(0.5), *register_detectors()], alpha=0.05)
     for frame, copy in zip(rows, before, strict=True):
         pd.testing.assert_frame_equal(frame, copy)
+
+
+def test_a_detector_that_writes_into_the_counts_spoils_nothing():
+    class Greedy:
+        name, votes = "greedy", True
+
+        def fit(self, reference):
+            return self
+
+        def score(self, current):
+            raise NotImplementedError
+
+        def statistic(self, current, reference, offsets):
+            current[:] = 0
+            return np.zeros((len(current), len(offsets) - 1))
+
+    from mlflow_drift.detection.ks import KS
+    from mlflow_drift.detection.psi import PSI
+
+    rng = np.random.default_rng(0)
+    before = pd.DataFrame(rng.normal(size=(1000, 2)), columns=["a", "b"])
+    evidence = collect(before, before + 1, detectors=[Greedy(), KS(), PSI()], alpha=0.05)
+    assert evidence.p_value == 0.001
+    assert "read-only" in {result.name: result.error for result in evidence.detectors}["greedy"]

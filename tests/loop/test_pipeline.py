@@ -376,3 +376,104 @@ def test_the_order_of_calls_is_explained():
         DriftAwareRetrainingPipeline({"alpha": 0.1})
     with pytest.raises(PluginError, match="policy: must be a registered policy"):
         DriftAwareRetrainingPipeline(config(policy="nobody's"))
+
+
+@pytest.mark.parametrize(
+    ("observe", "says"),
+    [
+        (
+            lambda p: p.monitor_prediction(np.ones(3), [0.1, 0.9], 1),
+            "prediction: must have one form throughout",
+        ),
+        (lambda p: p.monitor_prediction(np.ones(3), {"a": 1}), "prediction: must be an answer"),
+        (lambda p: p.monitor_prediction(np.ones(3), 1, {"a": 1}), "true_label: must be a label"),
+        (lambda p: p.monitor_prediction(np.ones(3), 1, "yes"), "true_label: must be numbers"),
+        (lambda p: p.monitor_prediction(np.ones(3), 1, 1, timestamp=pd.NaT), "timestamp: must be a datetime"),
+    ],
+)
+def test_one_bad_observation_does_not_spoil_the_rest(fitted, observe, says):
+    pipeline, model = fitted
+    X, y = rows(499, seed=3)
+    pipeline.monitor_prediction(X, model.predict(X), y)
+    with pytest.raises(InvalidInputError, match=says):
+        observe(pipeline)
+    assert pipeline.monitor_prediction(X[0], 1, y[0]) is not None
+
+
+def test_a_column_of_another_kind_is_refused_when_it_is_observed():
+    frame = pd.DataFrame(
+        {"n": np.arange(60.0), "b": [True, False] * 30, "k": pd.Categorical(["a", "b"] * 30)}
+    )
+    pipeline = DriftAwareRetrainingPipeline(config())
+    pipeline.set_reference_data(frame, [0, 1] * 30)
+    with pytest.raises(InvalidInputError, match="features: column 'b' must be boolean"):
+        pipeline.monitor_prediction({"n": 1.0, "b": "yes", "k": "a"}, 1, 0)
+    assert pipeline.get_pipeline_status()["rows_monitored"] == 0
+
+
+def test_a_failing_function_is_named_and_costs_no_days(fitted):
+    pipeline, model = fitted
+    drift(pipeline, model)
+
+    def broken(*arguments):
+        raise KeyError("gone")
+
+    for name in ("train_fn", "predict_fn", "metrics_fn"):
+        with pytest.raises(InvalidInputError, match=f"{name}: raised KeyError"):
+            cycle(pipeline, model, **{name: broken})
+    assert cycle(pipeline, model).promoted
+
+
+@pytest.mark.parametrize(
+    ("name", "champion", "challenger", "refused"),
+    [
+        ("neg_log_loss", -0.3, -5.0, True),
+        ("neg_mean_squared_error", -5.0, -0.3, False),
+        ("nll", 0.3, 5.0, True),
+        ("cross_entropy", 5.0, 0.3, False),
+        ("meanSquaredError", 0.3, 5.0, True),
+        ("false_positive_rate", 0.5, 0.1, False),
+        ("f1", 0.9, 0.5, True),
+        ("closeness", 0.5, 0.9, False),
+    ],
+)
+def test_a_metrics_direction_is_read_from_its_words(fitted, name, champion, challenger, refused):
+    pipeline, model = fitted
+    drift(pipeline, model)
+    values = iter([champion, challenger])
+    result = cycle(pipeline, model, metrics_fn=lambda y, p: {name: next(values)})
+    assert result.promoted is not refused
+
+
+def test_a_feature_that_went_missing_does_not_stop_retraining(fitted):
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    pipeline, _ = fitted
+    model = HistGradientBoostingClassifier(max_iter=10).fit(*rows(2000, seed=0))
+    X, y = rows(1000, seed=1, flipped=True, shift=1.5)
+    X[:, 2] = np.nan
+    pipeline.monitor_prediction(X, model.predict(X), y)
+    result = cycle(
+        pipeline, model, train_fn=lambda X, y: HistGradientBoostingClassifier(max_iter=10).fit(X, y)
+    )
+    assert result.promoted
+
+
+def test_new_reference_data_forgets_what_came_before(fitted):
+    pipeline, model = fitted
+    drift(pipeline, model)
+    assert cycle(pipeline, model).promoted
+    X, y = rows(1000, seed=0)
+    pipeline.set_reference_data(np.c_[X, X], y)
+    with pytest.raises(NotFittedError, match="Nothing to roll back to"):
+        pipeline.rollback()
+
+
+def test_a_policy_may_choose_any_part_of_the_window(fitted):
+    from mlflow_drift.loop.cycle import training_rows
+    from mlflow_drift.values import Decision, TrainingWindow, Window
+
+    window = Window(pd.DataFrame({"x": range(1000)}))
+    chosen = Decision(Action.PARTIAL_RETRAIN, "r", "p", TrainingWindow(0, 300, "the first"))
+    assert training_rows(window, chosen, n_scanned=1000).features["x"].tolist() == list(range(300))
+    assert training_rows(window, chosen, n_scanned=400).features["x"].tolist() == list(range(600, 900))
