@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -287,3 +289,43 @@ def test_an_object_can_be_a_plugin() -> None:
     manager.register(Plugin())
     announce("model_promoted", manager, promotion=PROMOTION)
     assert heard == [PROMOTION]
+
+
+def test_the_command_line_finds_plugins_beside_the_configuration(tmp_path):
+    (tmp_path / "our_team").mkdir()
+    (tmp_path / "our_team" / "drift_hooks.py").write_text(
+        "from mlflow_drift.hooks import hookimpl\n"
+        "@hookimpl\n"
+        "def register_listeners():\n"
+        "    raise RuntimeError('found it')\n"
+    )
+    (tmp_path / "mlflow-drift.toml").write_text('plugins = ["our_team.drift_hooks"]\n')
+    script = (
+        "import sys; sys.path[:] = [p for p in sys.path if p]\n"
+        "from mlflow_drift.hooks import parts\n"
+        "parts('listeners')\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "found it" in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("offered", ["[5]", "[type('D', (), {'name': 'd'})]", "[object()]"])
+def test_parts_of_another_shape_are_refused(tmp_path, monkeypatch, offered):
+    (tmp_path / "shapeless.py").write_text(
+        "from mlflow_drift.hooks import hookimpl\n"
+        f"@hookimpl\ndef register_policies():\n    return {offered}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    manager = build_manager(Settings.load({"MLFLOW_DRIFT_PLUGINS": "shapeless"}, file=None))
+    sys.modules.pop("shapeless")
+    with pytest.raises(
+        PluginError, match="'shapeless': register_policies must return objects of the shape Policy"
+    ):
+        parts("policies", manager)
