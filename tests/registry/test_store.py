@@ -375,7 +375,7 @@ def test_a_model_version_in_a_prompt_is_still_gated(gated: MlflowClient, databas
     store = build_store(f"drift:{database}", database)
     prompt = ModelVersionTag(IS_PROMPT_TAG_KEY, "true")
     version = store.create_model_version("hello", "/nowhere/real", tags=[prompt]).version
-    with pytest.raises(PromotionRefusedError, match="artifacts .* could not be read"):
+    with pytest.raises(PromotionRefusedError, match=r"artifacts .* could not be read"):
         store.set_registered_model_alias("hello", CHAMPION, version)
 
 
