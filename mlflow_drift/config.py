@@ -232,6 +232,11 @@ class PipelineConfig:
     critical_regression: float = 0.02
     random_state: int = 0
 
+    @property
+    def policy_name(self) -> str:
+        """The registered policy that decides."""
+        return self.policy or ("qlearning" if self.enable_rl_policy else "rules")
+
     def __post_init__(self) -> None:
         for name, least in (
             ("drift_detection_window", 16),

@@ -17,7 +17,7 @@ from mlflow_drift.decision.choosing import ask, find_policy
 from mlflow_drift.decision.qlearning import QLearningPolicy, reward
 from mlflow_drift.errors import InvalidInputError, NotFittedError, invalid
 from mlflow_drift.hooks import announce, parts
-from mlflow_drift.hooks.parts import PolicyContext, TrainingRequest
+from mlflow_drift.hooks.parts import PolicyContext
 from mlflow_drift.inputs import as_frame, as_labels, match_columns
 from mlflow_drift.loop.callables import Functions
 from mlflow_drift.loop.cycle import CycleResult, newest_time, split_newest, training_rows, with_user_metrics
@@ -26,7 +26,7 @@ from mlflow_drift.loop.observations import Batch, Observations, as_batch
 from mlflow_drift.loop.restoring import restored
 from mlflow_drift.loop.shelf import ModelShelf
 from mlflow_drift.reference import ReferenceProfile
-from mlflow_drift.retraining.curation import assemble
+from mlflow_drift.retraining.curation import assemble, reference_rows
 from mlflow_drift.retraining.replay import ReplayBuffer, rows_to_replay
 from mlflow_drift.retraining.trainers import FunctionTrainer
 from mlflow_drift.retraining.training import train_candidate
@@ -99,8 +99,7 @@ class DriftAwareRetrainingPipeline:
                 "config", "must be a PipelineConfig", type(config).__name__, "Pass PipelineConfig(…)."
             )
         self.config = config or PipelineConfig()
-        name = self.config.policy or ("qlearning" if self.config.enable_rl_policy else "rules")
-        self._policy = find_policy(name, parts("policies"))
+        self._policy = find_policy(self.config.policy_name, parts("policies"))
         self._shelf = ModelShelf(self.config.registry_path)
         self._counters = _Counters()
         self._profile: ReferenceProfile | None = None
@@ -308,9 +307,8 @@ class DriftAwareRetrainingPipeline:
 
     def _newest_time(self) -> dt.datetime:
         _, observations = self._fitted()
-        times = observations.window(1).times
-        assert times is not None
-        newest: dt.datetime = times[-1].to_pydatetime()
+        newest = newest_time(observations.window(1))
+        assert newest is not None
         return newest
 
     def _retrain(
@@ -345,7 +343,8 @@ class DriftAwareRetrainingPipeline:
             candidate = dataclasses.replace(candidate, metrics={**candidate.metrics, "ewc_penalty": moved})
         announce("candidate_trained", candidate=candidate)
         retrained_at = self._newest_time()
-        shadow = _Shadow(candidate, _reference_of(labelled, request))
+        features, labels = reference_rows(labelled, request, parameter="features")
+        shadow = _Shadow(candidate, ReferenceProfile.fit(features, target=labels))
         result = self._judge(model, shadow, functions, validation, report, decision)
         # Only now: a mistake in one of the functions must not cost the days until the next retraining.
         self._counters.retrainings += 1
@@ -520,23 +519,6 @@ class DriftAwareRetrainingPipeline:
             "replay_utilization": self._replay.utilization,
             "severity": self._report.severity if self._report else 0.0,
         }
-
-
-def _reference_of(labelled: Window, request: TrainingRequest) -> ReferenceProfile:
-    """Return the profile of what a challenger was trained on.
-
-    A column that went missing has no value among the new rows; the replayed ones then say what it was.
-    """
-    gone = bool(labelled.features.isna().all().any())
-    features = request.features if gone else labelled.features
-    labels = request.labels if gone else labelled.labels
-    emptied = [name for name in features if features[name].isna().all()]
-    if emptied:
-        raise InvalidInputError(
-            f"features: {emptied} have held no value since the drift began, so no model can be trained on them. "
-            "Repair the feed, or set reference data with labels, so that old rows can be replayed."
-        )
-    return ReferenceProfile.fit(features, target=None if labels is None else labels.infer_objects())
 
 
 def _share(part: int, whole: int) -> float:

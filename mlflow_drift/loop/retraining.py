@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,15 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import ParamSchema, Schema
 
 from mlflow_drift.config import Settings
-from mlflow_drift.errors import InvalidInputError, invalid
+from mlflow_drift.errors import InvalidInputError
 from mlflow_drift.hooks import announce, parts
 from mlflow_drift.hooks.parts import Trainer, TrainingRequest
+from mlflow_drift.loop.cycle import newest_time
 from mlflow_drift.loop.restoring import restored
+from mlflow_drift.loop.scanning import scanned_window
 from mlflow_drift.models import FLAVOR, download, find_version, load_native, load_profile
-from mlflow_drift.recording.windows import read_window
 from mlflow_drift.reference import ReferenceProfile
-from mlflow_drift.retraining.curation import assemble
+from mlflow_drift.retraining.curation import assemble, reference_rows
 from mlflow_drift.retraining.replay import rows_to_replay
 from mlflow_drift.retraining.trainers import SklearnTrainer
 from mlflow_drift.retraining.training import train_candidate
@@ -86,14 +86,14 @@ def retrain(
         replayed=_replayed(profile, rows_to_replay(len(labelled), replay_capacity), random_state),
         seed=random_state,
     )
-    reference = _reference(labelled, request)
+    reference = reference_rows(labelled, request, parameter="decision")
     arguments = _saved_like(download(uri), labelled.features.columns) | (flavor_kwargs or {})
     candidate = train_candidate(
         request,
         _trainers(arguments.get("signature"), request),
         decision_id=decision.decision_id,
         parent_version=str(parent.version),
-        trained_until=_newest(labelled),
+        trained_until=newest_time(labelled),
     )
     candidate = _register(name, candidate, reference, report, arguments)
     announce("candidate_trained", candidate=candidate)
@@ -102,9 +102,7 @@ def retrain(
 
 def _decided_rows(name: str, decision: Decision, report: DriftReport, settings: Settings | None) -> Window:
     """Read the scanned rows again, with the labels that have arrived since."""
-    window = read_window(
-        name, rows=report.n_current, table_version=report.source.get("table_version"), settings=settings
-    )
+    window = scanned_window(name, report, settings)
     if decision.window is not None:
         window = window.take(slice(decision.window.start, decision.window.stop))
     if len(window.labelled()) == 0:
@@ -120,32 +118,6 @@ def _replayed(profile: ReferenceProfile, n_rows: int, seed: int) -> Any:
         return None
     rows = np.random.default_rng(seed).permutation(len(profile.frame))[:n_rows]
     return profile.frame.iloc[rows].reset_index(drop=True), profile.target.iloc[rows].reset_index(drop=True)
-
-
-def _newest(window: Window) -> dt.datetime | None:
-    if window.times is None:
-        return None
-    newest: dt.datetime = window.times[-1].to_pydatetime()
-    return newest
-
-
-def _reference(labelled: Window, request: TrainingRequest) -> tuple[pd.DataFrame, pd.Series]:
-    """Return the rows that later requests are compared with: the recorded ones, if they hold every column.
-
-    Where a column went missing altogether, the replayed rows still know what it was like.
-    """
-    assert labelled.labels is not None
-    if not labelled.features.isna().all().any():
-        return labelled.features, labelled.labels.infer_objects()
-    empty = [str(name) for name in request.features.columns[request.features.isna().all()]]
-    if empty:
-        raise invalid(
-            "decision",
-            "must choose rows that hold every column",
-            f"no value of {', '.join(map(repr, empty[:10]))} in the {len(request.features)} rows to train on",
-            "Repair the feed of that column, or log the model with target=… so that older rows are trained on too.",
-        )
-    return request.features, request.labels
 
 
 class _OnArrays(SklearnTrainer):

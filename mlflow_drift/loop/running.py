@@ -15,9 +15,8 @@ from mlflow_drift.hooks import announce, parts
 from mlflow_drift.hooks.parts import PolicyContext
 from mlflow_drift.loop.comparing import labelled_since_training, validate
 from mlflow_drift.loop.retraining import retrain
-from mlflow_drift.loop.scanning import scan
+from mlflow_drift.loop.scanning import scan, scanned_window
 from mlflow_drift.models import find_version
-from mlflow_drift.recording.windows import read_window
 from mlflow_drift.registry.promotion import promote
 from mlflow_drift.values import (
     Action,
@@ -56,12 +55,8 @@ def decide(
 ) -> Decision:
     """Ask the policy in force what to do about a report on a registered model."""
     config = config or PipelineConfig()
-    policy = find_policy(
-        config.policy or ("qlearning" if config.enable_rl_policy else "rules"), parts("policies")
-    )
-    window = read_window(
-        name, rows=report.n_current, table_version=report.source.get("table_version"), settings=settings
-    )
+    policy = find_policy(config.policy_name, parts("policies"))
+    window = scanned_window(name, report, settings)
     context = PolicyContext(
         report=report,
         n_labelled=len(window.labelled()),

@@ -12,7 +12,7 @@ from mlflow_drift.models import find_version, load_profile, require_reachable
 from mlflow_drift.recording.windows import read_window
 from mlflow_drift.values import DriftReport, Window
 
-__all__ = ["reference_version", "scan"]
+__all__ = ["reference_version", "scan", "scanned_window"]
 
 
 def scan(
@@ -102,3 +102,10 @@ def reference_version(name: str, window: Window) -> str:
                 'Pass version="1", say.'
             ) from None
         return max(seen, key=int)
+
+
+def scanned_window(name: str, report: DriftReport, settings: Settings | None = None) -> Window:
+    """Read the rows of a report again, as its table version pins them, with the labels known by now."""
+    return read_window(
+        name, rows=report.n_current, table_version=report.source.get("table_version"), settings=settings
+    )

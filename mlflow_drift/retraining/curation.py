@@ -11,7 +11,7 @@ from mlflow_drift.errors import invalid
 from mlflow_drift.hooks.parts import TrainingRequest
 from mlflow_drift.values import Action, Window
 
-__all__ = ["assemble"]
+__all__ = ["assemble", "reference_rows"]
 
 
 def assemble(
@@ -68,3 +68,39 @@ def assemble(
         n_replayed=n_replayed,
         seed=seed,
     )
+
+
+def reference_rows(
+    labelled: Window, request: TrainingRequest, *, parameter: str
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Return the rows and labels that a challenger's later requests are compared with.
+
+    They are the recorded ones it was trained on, if these hold every column. Where a column went missing
+    altogether, the replayed rows still know what it was like.
+
+    Parameters
+    ----------
+    labelled : Window
+        The recorded rows with labels.
+    request : TrainingRequest
+        All that the challenger was trained on.
+    parameter : str
+        What the caller's user chose the rows with, for the error.
+
+    Raises
+    ------
+    InvalidInputError
+        If a column has no value in any of the rows.
+    """
+    assert labelled.labels is not None
+    if not labelled.features.isna().all().any():
+        return labelled.features, labelled.labels.infer_objects()
+    empty = [str(name) for name in request.features.columns[request.features.isna().all()]]
+    if empty:
+        raise invalid(
+            parameter,
+            "must hold every column",
+            f"no value of {', '.join(map(repr, empty[:10]))} in the {len(request.features)} rows to train on",
+            "Repair the feed of that column, or give labels with the reference, so that older rows are trained on too.",
+        )
+    return request.features, request.labels
