@@ -6,11 +6,14 @@ retraining loop. An environment variable beats ``mlflow-drift.toml``, which beat
 
 from __future__ import annotations
 
+import datetime as dt
+import math
 import numbers
 import os
+import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +24,43 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["PipelineConfig", "Settings"]
+__all__ = ["PipelineConfig", "RecordingSettings", "Settings", "parse_bytes", "parse_duration"]
 
 CONFIG_FILE = "mlflow-drift.toml"
 GATE_MODES = ("enforce", "warn", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingSettings:
+    """What is recorded of a model's requests, and for how long: ``[recording]`` in the configuration file.
+
+    ``[recording.models.<name>]`` takes the same keys for one model alone; its columns join the general ones.
+
+    Parameters
+    ----------
+    sample : float in (0, 1]
+        Share of the requests to record, chosen by a hash of the request id (``MLFLOW_DRIFT_SAMPLE``).
+    columns : mapping of str to str
+        What becomes of a column before anything touches the disk: "drop", "hash", "mask" or "mask:<n>" (keep the
+        last n characters), "bucket:<width>" or "bucket:<edge>,<edge>,…"
+        (``MLFLOW_DRIFT_COLUMNS="email=drop,age=bucket:10"``, separated by semicolons where edges are given).
+    retention : timedelta, optional
+        Rows older than this are deleted by themselves, by whole days; "90d" in the file
+        (``MLFLOW_DRIFT_RETENTION``). None keeps them.
+    spool_limit : int
+        Bytes that a model's spool folder may hold; "1GB" in the file (``MLFLOW_DRIFT_SPOOL_LIMIT``).
+    ship_every : float
+        Seconds between two shipments of a serving process (``MLFLOW_DRIFT_SHIP_EVERY``).
+    fsync : bool
+        Also survive the loss of the machine, for about 3 ms a request (``MLFLOW_DRIFT_FSYNC``).
+    """
+
+    sample: float = 1.0
+    columns: Mapping[str, str] = field(default_factory=dict)
+    retention: dt.timedelta | None = None
+    spool_limit: int = 1 << 30
+    ship_every: float = 5.0
+    fsync: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +88,13 @@ class Settings:
         The places a version must earn.
     evidence_key : str, optional
         Secret that signs evidence (``MLFLOW_DRIFT_EVIDENCE_KEY``); with it set, unsigned evidence is refused.
+    recording : RecordingSettings
+        What is recorded and for how long; :meth:`recording_of` tells what holds for one model.
+    hash_key : str, optional
+        Secret of the columns that are hashed (``MLFLOW_DRIFT_HASH_KEY``).
+    storage : mapping of str to str
+        Options of the object store that holds the log, as delta-rs takes them (``[storage]``), besides the
+        usual variables such as ``AWS_ACCESS_KEY_ID``.
 
     Examples
     --------
@@ -68,7 +111,15 @@ class Settings:
     gate: str = "enforce"
     protected_aliases: tuple[str, ...] = ("champion",)
     protected_stages: tuple[str, ...] = ("Production",)
-    evidence_key: str | None = None
+    evidence_key: str | None = field(default=None, repr=False)
+    recording: RecordingSettings = field(default_factory=RecordingSettings)
+    recording_by_model: Mapping[str, RecordingSettings] = field(default_factory=dict)
+    hash_key: str | None = field(default=None, repr=False)
+    storage: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def recording_of(self, model: str) -> RecordingSettings:
+        """Return what holds for one model."""
+        return self.recording_by_model.get(model, self.recording)
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, file: str | Path | None = "") -> Settings:
@@ -96,6 +147,10 @@ class Settings:
                 f"gate: must be one of {', '.join(GATE_MODES)}; got {gate!r}. "
                 "Correct MLFLOW_DRIFT_GATE or the configuration file."
             )
+        general = {**_table(table, "recording")}
+        own = _table(general, "models")
+        general.pop("models", None)
+        recording = _recording({**general, **_recording_variables(environ, general)}, RecordingSettings())
         return cls(
             home=home,
             log_uri=_text(environ, table, "log_uri", "MLFLOW_DRIFT_LOG_URI") or str(home / "inference"),
@@ -109,6 +164,12 @@ class Settings:
             protected_aliases=_texts(table, "protected_aliases", ("champion",)),
             protected_stages=_texts(table, "protected_stages", ("Production",)),
             evidence_key=environ.get("MLFLOW_DRIFT_EVIDENCE_KEY") or None,
+            recording=recording,
+            recording_by_model={
+                model: _recording(one, recording, f"recording.models.{model}") for model, one in own.items()
+            },
+            hash_key=environ.get("MLFLOW_DRIFT_HASH_KEY") or None,
+            storage={key: str(value) for key, value in _table(table, "storage").items()},
         )
 
 
@@ -129,7 +190,7 @@ def _read_file(environ: Mapping[str, str], file: str | Path | None) -> Mapping[s
         raise ConfigError(
             f"{path}: must be TOML; got a syntax error ({error}). Correct that line."
         ) from error
-    known = {f.name for f in fields(Settings)} - {"evidence_key"}
+    known = {f.name for f in fields(Settings)} - {"evidence_key", "hash_key", "recording_by_model"}
     unknown = sorted(set(table) - known)
     if unknown:
         raise ConfigError(f"{path}: unknown keys {unknown}. The keys are: {', '.join(sorted(known))}.")
@@ -150,6 +211,143 @@ def _texts(table: Mapping[str, Any], key: str, default: tuple[str, ...]) -> tupl
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
         raise ConfigError(f'{key}: must be a list of strings; got {value!r}. Write {key} = ["…"].')
     return tuple(value)
+
+
+def _table(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = table.get(key, {})
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{key}: must be a table; got {value!r}. Write [{key}] in the configuration file.")
+    return value
+
+
+def _recording_variables(environ: Mapping[str, str], table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the general recording keys that the environment sets; its columns join the file's."""
+    found: dict[str, Any] = {}
+    for key in ("sample", "retention", "spool_limit", "ship_every", "fsync"):
+        text = environ.get(f"MLFLOW_DRIFT_{key.upper()}")
+        if text:
+            found[key] = text
+    text = environ.get("MLFLOW_DRIFT_COLUMNS")
+    if text:
+        rules = [pair.partition("=") for pair in re.split(";" if ";" in text else ",", text) if pair.strip()]
+        if not all(sign and name.strip() for name, sign, _ in rules):
+            raise ConfigError(
+                f"MLFLOW_DRIFT_COLUMNS: must hold pairs of column and rule; got {text!r}. "
+                'Write e.g. "email=drop,age=bucket:10".'
+            )
+        own = {name.strip(): rule.strip() for name, _, rule in rules}
+        found["columns"] = {**_table(table, "columns"), **own}
+    return found
+
+
+_RULE = re.compile(r"drop|hash|mask(:\d+)?|bucket:\S+")
+
+
+def _recording(
+    table: Mapping[str, Any], general: RecordingSettings, place: str = "recording"
+) -> RecordingSettings:
+    """Read a table of recording keys over what holds in general."""
+    known = [f.name for f in fields(RecordingSettings)]
+    unknown = sorted(set(table) - set(known))
+    if unknown:
+        raise ConfigError(f"{place}: unknown keys {unknown}. The keys are: {', '.join(known)}.")
+    columns = {**general.columns, **_table(table, "columns")}
+    for column, rule in columns.items():
+        if not isinstance(rule, str) or not _RULE.fullmatch(rule):
+            raise ConfigError(
+                f'{place}.columns: the rule of {column!r} must be "drop", "hash", "mask", "mask:4", "bucket:10" or '
+                f'"bucket:18,65"; got {rule!r}. Correct it.'
+            )
+    retention = table.get("retention", general.retention)
+    return RecordingSettings(
+        sample=_number(table.get("sample", general.sample), f"{place}.sample", least=0, most=1),
+        columns=columns,
+        retention=parse_duration(retention, f"{place}.retention")
+        if isinstance(retention, str)
+        else retention,
+        spool_limit=parse_bytes(table.get("spool_limit", general.spool_limit), f"{place}.spool_limit"),
+        ship_every=_number(table.get("ship_every", general.ship_every), f"{place}.ship_every", least=0),
+        fsync=_switch(table.get("fsync", general.fsync), f"{place}.fsync"),
+    )
+
+
+def _number(value: Any, parameter: str, *, least: float, most: float = math.inf) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool) or not least < number <= most:
+        rule = f"a number above {least}" + (f" and at most {most}" if most < math.inf else "")
+        raise ConfigError(f"{parameter}: must be {rule}; got {value!r}. Correct it.")
+    return number
+
+
+def _switch(value: Any, parameter: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() in {"true", "1", "yes", "false", "0", "no"}:
+        return str(value).lower() in {"true", "1", "yes"}
+    raise ConfigError(f"{parameter}: must be true or false; got {value!r}. Correct it.")
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_SIZES = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "kib": 1 << 10,
+    "mib": 1 << 20,
+    "gib": 1 << 30,
+}
+
+
+def parse_duration(text: Any, parameter: str) -> dt.timedelta:
+    """Return a span of time written as a number and a unit.
+
+    Raises
+    ------
+    ConfigError
+        If it is not one, or not above zero.
+
+    Examples
+    --------
+    >>> parse_duration("90d", "retention")
+    datetime.timedelta(days=90)
+    """
+    match = (
+        re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip().lower()) if isinstance(text, str) else None
+    )
+    try:
+        span = dt.timedelta(**{_UNITS[match[2]]: float(match[1])}) if match else dt.timedelta()
+    except OverflowError:
+        span = dt.timedelta()
+    if span <= dt.timedelta():
+        raise ConfigError(
+            f'{parameter}: must be a span of time above zero such as "90d", "12h" or "30m"; got {text!r}. Correct it.'
+        )
+    return span
+
+
+def parse_bytes(value: Any, parameter: str) -> int:
+    """Return a number of bytes, given as such or with a unit.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither, or not above zero.
+
+    Examples
+    --------
+    >>> parse_bytes("64MiB", "spool_limit"), parse_bytes(1000, "spool_limit")
+    (67108864, 1000)
+    """
+    match = re.fullmatch(r"(\d+)\s*([kmg]?i?b?)", str(value).strip().lower())
+    size = int(match[1]) * _SIZES.get(match[2], 0) if match and not isinstance(value, bool) else 0
+    if size <= 0:
+        raise ConfigError(f'{parameter}: must be a size above zero such as "1GB"; got {value!r}. Correct it.')
+    return size
 
 
 def _plugins(environ: Mapping[str, str], table: Mapping[str, Any]) -> tuple[str, ...]:

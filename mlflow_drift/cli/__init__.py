@@ -13,10 +13,14 @@ import click
 from mlflow_drift import __version__
 from mlflow_drift.cli.audit import audit
 from mlflow_drift.cli.demo import demo
+from mlflow_drift.cli.house import compact, erase, expire
+from mlflow_drift.cli.metrics import metrics
 from mlflow_drift.cli.outcomes import outcomes
 from mlflow_drift.cli.promote import promote, rollback
 from mlflow_drift.cli.run import run
 from mlflow_drift.cli.scan import scan
+from mlflow_drift.cli.serve import serve
+from mlflow_drift.cli.ship import ship
 from mlflow_drift.cli.status import status
 from mlflow_drift.cli.validate import validate
 
@@ -46,5 +50,9 @@ def main(tracking_uri: str | None, registry_uri: str | None) -> None:
         os.environ["MLFLOW_REGISTRY_URI"] = registry_uri
 
 
-for command in (demo, scan, run, outcomes, validate, promote, rollback, status, audit):
+_COMMANDS = (
+    *(demo, serve, scan, run, outcomes, validate, promote, rollback, status, metrics),
+    *(ship, compact, expire, erase, audit),
+)
+for command in _COMMANDS:
     main.add_command(command)

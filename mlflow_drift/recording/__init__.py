@@ -4,9 +4,10 @@
 labels that come late, ``read_window`` gives the rows back.
 """
 
+from mlflow_drift.recording.counts import RecorderStats
 from mlflow_drift.recording.decoding import row_ids
 from mlflow_drift.recording.outcomes import OutcomeReceipt, log_outcomes
-from mlflow_drift.recording.recorder import Recorder, RecorderStats, new_request_id
+from mlflow_drift.recording.recorder import Recorder, new_request_id
 from mlflow_drift.recording.shipping import ship
 from mlflow_drift.recording.windows import read_window
 

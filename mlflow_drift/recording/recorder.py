@@ -10,7 +10,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -18,12 +17,13 @@ import pandas as pd
 from mlflow_drift.config import Settings
 from mlflow_drift.hooks import parts
 from mlflow_drift.hooks.parts import Redactor
+from mlflow_drift.recording.counts import RecorderStats, watch
 from mlflow_drift.recording.encoding import Encoder
 from mlflow_drift.recording.keeper import keep
 from mlflow_drift.recording.names import folder_name
 from mlflow_drift.recording.spool import writer_for
 
-__all__ = ["Recorder", "RecorderStats", "new_request_id"]
+__all__ = ["Recorder", "new_request_id"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,26 +38,6 @@ def new_request_id() -> str:
     tail[2] = 0x80 | tail[2] & 0x3F
     plain = (head + bytes(tail)).hex()
     return f"{plain[:8]}-{plain[8:12]}-{plain[12:16]}-{plain[16:20]}-{plain[20:]}"
-
-
-@dataclass(slots=True)
-class RecorderStats:
-    """What a recorder did in this process.
-
-    Parameters
-    ----------
-    recorded : int
-        Requests that lie in the spool.
-    lost : Counter of cause to int
-        Requests that could not be recorded: "ENOSPC", "EDQUOT" (the spool's own limit), "EROFS", "plugins",
-        "unsupported", …
-    dropped_columns : Counter of "column: cause" to int
-        Columns that a redactor kept back or broke on.
-    """
-
-    recorded: int = 0
-    lost: Counter[str] = field(default_factory=Counter)
-    dropped_columns: Counter[str] = field(default_factory=Counter)
 
 
 class Recorder:
@@ -105,6 +85,7 @@ class Recorder:
             self._folder = self.settings.spool_dir.absolute() / folder_name(model)
             cause = "plugins"
             self._redactors = parts("redactors")
+            watch(self._folder, model, version, self.stats)
         except Exception:
             logger.exception("nothing of %s will be recorded: its %s could not be read", model, cause)
             self._out_of_order = cause
