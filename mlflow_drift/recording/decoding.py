@@ -6,12 +6,14 @@ not one plain type throughout becomes text. A column never fails to decode.
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import struct
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +21,7 @@ import pyarrow as pa
 from mlflow_drift.recording.encoding import KIND_LAYOUT, RECORD
 from mlflow_drift.recording.names import PREDICTION, feature_column, prediction_column
 
-__all__ = ["FIXED", "decode", "row_ids"]
+__all__ = ["FIXED", "TENSOR", "decode", "row_ids", "tensor", "tensors"]
 
 FIXED = pa.schema(
     [
@@ -31,6 +33,7 @@ FIXED = pa.schema(
     ]
 )
 DAY_US = 86_400_000_000
+TENSOR = ":npy"
 
 
 def row_ids(request_id: str, n: int) -> list[str]:
@@ -49,6 +52,79 @@ def row_ids(request_id: str, n: int) -> list[str]:
     (['a'], ['b:0', 'b:1'])
     """
     return [request_id] if n == 1 else [f"{request_id}:{row}" for row in range(n)]
+
+
+def tensor(value: bytes) -> np.ndarray[Any, Any]:
+    """Return the tensor that a cell of a ``:npy`` column holds, as an array of its own memory.
+
+    Parameters
+    ----------
+    value : bytes
+        A ``.npy`` file's content.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else, or would hold Python objects.
+
+    Examples
+    --------
+    >>> held = io.BytesIO()
+    >>> np.save(held, np.eye(2))
+    >>> tensor(held.getvalue()).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    width = "<H" if value[6:7] == b"\x01" else "<I"
+    if len(value) < 8 + struct.calcsize(width):
+        raise ValueError("not a .npy value")
+    begin = 8 + struct.calcsize(width) + struct.unpack_from(width, value, 8)[0]
+    dtype, shape, order = _npy_header(value[:begin])
+    try:
+        return np.ndarray(shape, dtype, value, begin, order=order).copy(order="C")
+    except TypeError as error:
+        raise ValueError(f"a .npy value is cut short: {error}") from error
+
+
+@functools.lru_cache(maxsize=1024)
+def _npy_header(head: bytes) -> tuple[np.dtype[Any], tuple[int, ...], Literal["C", "F"]]:
+    stream = io.BytesIO(head)
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(stream)
+    if dtype.hasobject:
+        raise ValueError("a .npy value of Python objects is not read")
+    return dtype, shape, "F" if fortran else "C"
+
+
+def tensors(column: pa.ChunkedArray | pa.Array) -> np.ndarray[Any, Any]:
+    """Return the tensors of a ``:npy`` column.
+
+    Parameters
+    ----------
+    column : ChunkedArray or Array of binary
+        n cells; their tensors may differ in shape and dtype.
+
+    Returns
+    -------
+    ndarray of object, shape (n,)
+        A tensor, or None where a cell is missing.
+
+    Examples
+    --------
+    >>> held = io.BytesIO()
+    >>> np.save(held, np.zeros((3, 32, 32), "f4"))
+    >>> cells = tensors(pa.array([held.getvalue(), None]))
+    >>> cells[0].shape, cells[1]
+    ((3, 32, 32), None)
+    """
+    found = np.empty(len(column), dtype=object)
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    position = 0
+    for chunk in chunks:
+        for value in chunk.to_pylist():
+            found[position] = None if value is None else tensor(value)
+            position += 1
+    return found
 
 
 @dataclass(frozen=True, slots=True)
