@@ -12,10 +12,13 @@ import numpy as np
 import pandas as pd
 
 from mlflow_drift.errors import InvalidInputError, invalid
+from mlflow_drift.tensors import as_column, describe, is_tensor
 
 __all__ = ["as_frame", "as_labels", "check_alpha", "check_count", "check_name", "match_columns"]
 
-ACCEPTED = "a DataFrame, a 2-D array (rows by features), or a mapping of column names to 1-D arrays"
+ACCEPTED = (
+    "a DataFrame, an array (rows by features, or rows of tensors), or a mapping of column names to arrays"
+)
 
 
 def as_frame(value: Any, parameter: str, *, all_missing: str = "error") -> pd.DataFrame:
@@ -23,9 +26,9 @@ def as_frame(value: Any, parameter: str, *, all_missing: str = "error") -> pd.Da
 
     Parameters
     ----------
-    value : DataFrame, 2-D array-like, or mapping of 1-D array-likes
+    value : DataFrame, 2-D array-like, array of n tensors, or mapping of array-likes
         Numbers, strings, booleans, dates; missing values are welcome. Columns without names become
-        ``x0``, ``x1``, …
+        ``x0``, ``x1``, …; an array of more than two dimensions becomes the column ``x`` of arrays.
     parameter : str
         The caller's name for it, for errors.
     all_missing : {"error", "allow"}
@@ -34,13 +37,15 @@ def as_frame(value: Any, parameter: str, *, all_missing: str = "error") -> pd.Da
     Raises
     ------
     InvalidInputError
-        If it is not tabular, is empty, repeats a column, holds cells that are no scalars, or has a
-        column without any value.
+        If it is not tabular, is empty, repeats a column, holds cells that are neither scalars nor arrays of
+        one shape, or has a column without any value.
 
     Examples
     --------
     >>> as_frame([[1, 2], [3, 4]], "reference").columns.tolist()
     ['x0', 'x1']
+    >>> as_frame(np.zeros((4, 3, 8, 8)), "reference")["x"][0].shape
+    (3, 8, 8)
     >>> as_frame([], "reference")
     Traceback (most recent call last):
     ...
@@ -63,10 +68,10 @@ def _tabular(value: Any, parameter: str) -> pd.DataFrame:
         frame = value.reset_index(drop=True)
     elif isinstance(value, Mapping):
         try:
-            frame = pd.DataFrame({str(name): np.asarray(column) for name, column in value.items()})
+            frame = pd.DataFrame({str(name): _mapped(column) for name, column in value.items()})
         except ValueError as error:
             raise invalid(
-                parameter, "must map names to 1-D arrays of one length", str(error), f"Pass {ACCEPTED}."
+                parameter, "must map names to arrays of one length", str(error), f"Pass {ACCEPTED}."
             ) from error
     elif isinstance(value, (np.ndarray, Sequence)) and not isinstance(value, (str, bytes)):
         frame = _from_array(value, parameter)
@@ -80,6 +85,11 @@ def _tabular(value: Any, parameter: str) -> pd.DataFrame:
             "Pass the rows to compare.",
         )
     return frame
+
+
+def _mapped(column: Any) -> Any:
+    array = np.asarray(column)
+    return as_column(array) if array.ndim > 1 else array
 
 
 def _from_array(value: Any, parameter: str) -> pd.DataFrame:
@@ -100,10 +110,12 @@ def _from_array(value: Any, parameter: str) -> pd.DataFrame:
             f"shape {array.shape}",
             "Pass the rows to compare.",
         )
-    if array.ndim != 2:
+    if array.ndim > 2:
+        return as_column(array).to_frame("x")
+    if array.ndim < 2:
         raise invalid(
             parameter,
-            "must be 2-D, rows by features",
+            "must be 2-D, rows by features, or n-D, rows of tensors",
             f"shape {array.shape}",
             "Use reshape(-1, 1) for one feature, reshape(1, -1) for one row.",
         )
@@ -119,7 +131,9 @@ def _check_column(column: pd.Series, name: str, parameter: str, all_missing: str
         raise invalid(
             parameter, "must not hold complex numbers", f"column {name!r}", "Split real and imaginary parts."
         )
-    if column.dtype == object:
+    if is_tensor(column):
+        describe(column, name, parameter)
+    elif column.dtype == object:
         odd = column[[isinstance(cell, (list, dict, set, tuple, np.ndarray)) for cell in column]]
         if len(odd):
             raise invalid(
@@ -191,12 +205,14 @@ def match_columns(frame: pd.DataFrame, expected: Sequence[str], parameter: str, 
     Raises
     ------
     InvalidInputError
-        If one is missing or too many. A frame without names of its own (``x0``, ``x1``, …) is matched by position.
+        If one is missing or too many. A frame without names of its own (``x0``, ``x1``, …; ``x``) is matched by
+        position.
     """
     names = list(frame.columns)
     if names == list(expected):
         return frame
-    if len(names) == len(expected) and names == [f"x{j}" for j in range(len(names))]:
+    unnamed = names == [f"x{j}" for j in range(len(names))] or (names == ["x"] and is_tensor(frame["x"]))
+    if unnamed and len(names) == len(expected):
         return frame.set_axis(list(expected), axis=1)
     missing = [name for name in expected if name not in names]
     extra = [name for name in names if name not in expected]

@@ -3,14 +3,19 @@
 The artifact is a folder of two files, written without pickle::
 
     reference.parquet   one column a feature named "0", "1", …, and "target" if there is one
-    reference.json      format, version, names, kinds, dtypes, categories, row counts, sha256 of the parquet file
+    reference.json      format, version, names, kinds, dtypes, categories, row counts, sha256 of the parquet file,
+                        and, in version 2, the shape and dtype of each tensor
+
+Of a tensor, such as an image, only the numbers are kept that stand for it in comparisons (see ``tensors``).
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +23,14 @@ import numpy as np
 import pandas as pd
 
 from mlflow_drift.errors import CorruptDataError, invalid
-from mlflow_drift.inputs import as_frame, as_labels, check_count
+from mlflow_drift.inputs import as_frame, as_labels, check_count, match_columns
+from mlflow_drift.tensors import Tensor, describe, is_tensor, project, projected_names
 
-__all__ = ["ReferenceProfile", "kind_of", "normalise"]
+__all__ = ["ReferenceProfile", "kind_of", "normalise", "require_compatible", "require_shape"]
 
 FORMAT = "mlflow-drift reference profile"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""1 knows no tensors; profiles without any are still written as such."""
 ROWS_FILE = "reference.parquet"
 HEADER_FILE = "reference.json"
 TARGET = "target"
@@ -55,14 +62,22 @@ def normalise(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with every column in a dtype that has a kind and a place in parquet.
 
     Object columns become what they hold (numbers, booleans, dates), or else text; periods, intervals and
-    other extension types become text. Missing stays missing.
+    other extension types become text. A column of arrays becomes the numbers that stand for it. Missing stays
+    missing.
 
     Examples
     --------
     >>> normalise(pd.DataFrame({"a": pd.Series([1, None, 2.5], dtype=object)}))["a"].dtype
     dtype('float64')
     """
-    return pd.DataFrame({name: _normalise(frame[name]) for name in frame.columns}, index=frame.index)
+    columns: dict[str, pd.Series] = {}
+    for name in frame.columns:
+        if is_tensor(frame[name]):
+            numbers = project(frame[name], str(name), describe(frame[name], str(name), "frame"))
+            columns |= dict(numbers.set_axis(frame.index).items())
+        else:
+            columns[name] = _normalise(frame[name])
+    return pd.DataFrame(columns, index=frame.index)
 
 
 def _normalise(column: pd.Series) -> pd.Series:
@@ -122,6 +137,8 @@ class ReferenceProfile:
         The features, and for each "numeric", "categorical", "boolean" or "datetime".
     n_rows_seen : int
         Rows that :meth:`fit` was given, of which n were kept.
+    tensors : mapping of names to Tensor
+        The features that are arrays; several columns of numbers stand for each.
 
     Examples
     --------
@@ -135,6 +152,7 @@ class ReferenceProfile:
     names: tuple[str, ...]
     kinds: tuple[str, ...]
     n_rows_seen: int
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, reference: Any, *, target: Any = None, max_rows: int = 20_000) -> ReferenceProfile:
@@ -142,7 +160,7 @@ class ReferenceProfile:
 
         Parameters
         ----------
-        reference : DataFrame, 2-D array-like, or mapping of 1-D array-likes
+        reference : DataFrame, 2-D array-like, array of n tensors, or mapping of array-likes
             Rows by features, in time order where there is one.
         target : 1-D array-like, optional
             One label a row.
@@ -155,7 +173,11 @@ class ReferenceProfile:
         InvalidInputError
             If the rows are not tabular, a column holds no value, or the labels do not fit the rows.
         """
-        frame = normalise(as_frame(reference, "reference"))
+        given = as_frame(reference, "reference")
+        tensors = {
+            name: describe(given[name], name, "reference") for name in given.columns if is_tensor(given[name])
+        }
+        frame = normalise(given)
         labels = None if target is None else as_labels(target, "target", len(frame))
         kept = _evenly_spaced_runs(len(frame), check_count(max_rows, "max_rows", RUNS))
         thinned = frame.iloc[kept].reset_index(drop=True)
@@ -165,10 +187,68 @@ class ReferenceProfile:
             names=tuple(thinned.columns),
             kinds=tuple(kind_of(thinned[name]) for name in thinned.columns),
             n_rows_seen=len(frame),
+            tensors=tensors,
         )
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns that the model is served with: ``names``, and each tensor under its own name.
+
+        Examples
+        --------
+        >>> profile = ReferenceProfile.fit({"image": np.zeros((2, 3, 8, 8)), "age": [31, 47]})
+        >>> profile.inputs, len(profile.names)
+        (('image', 'age'), 36)
+        """
+        owners = {column: name for name, one in self.tensors.items() for column in projected_names(name, one)}
+        return tuple(dict.fromkeys(owners.get(name, name) for name in self.names))
+
+    def only(self, inputs: Collection[str]) -> ReferenceProfile:
+        """Return the profile of some of the inputs."""
+        tensors = {name: tensor for name, tensor in self.tensors.items() if name in inputs}
+        stand_ins = {column for name, tensor in tensors.items() for column in projected_names(name, tensor)}
+        kept = [name in inputs or name in stand_ins for name in self.names]
+        return replace(
+            self,
+            frame=self.frame.loc[:, kept],
+            names=tuple(itertools.compress(self.names, kept)),
+            kinds=tuple(itertools.compress(self.kinds, kept)),
+            tensors=tensors,
+        )
+
+    def comparable(
+        self, current: Any, parameter: str = "current", *, all_missing: str = "error"
+    ) -> pd.DataFrame:
+        """Return current rows as rows of the profile's columns.
+
+        Parameters
+        ----------
+        current : DataFrame, 2-D array-like, array of n tensors, or mapping of array-likes
+            With the columns of the reference.
+        parameter : str
+            The caller's name for it, for errors.
+        all_missing : {"error", "allow"}
+            What to do about a column that holds no value at all.
+
+        Raises
+        ------
+        InvalidInputError
+            If a column is missing, too many, or of another kind or shape than in the reference.
+        """
+        rows = match_columns(
+            as_frame(current, parameter, all_missing=all_missing), self.inputs, parameter, "the reference"
+        )
+        for name in self.inputs:
+            require_shape(self.tensors.get(name), rows[name], name, parameter=parameter)
+        empty = {name: one for name, one in self.tensors.items() if rows[name].isna().all()}
+        numbers = [project(rows[name], name, tensor) for name, tensor in empty.items()]
+        rows = pd.concat([normalise(rows.drop(columns=list(empty))), *numbers], axis=1)[list(self.names)]
+        for name, kind in zip(self.names, self.kinds, strict=True):
+            require_compatible(kind, rows[name], name, parameter=parameter)
+        return rows
 
     def save(self, folder: str | Path) -> Path:
         """Write the profile into a folder, created if need be, and return its path."""
@@ -180,7 +260,7 @@ class ReferenceProfile:
         rows.to_parquet(folder / ROWS_FILE, engine="pyarrow", index=False)
         header = {
             "format": FORMAT,
-            "version": FORMAT_VERSION,
+            "version": FORMAT_VERSION if self.tensors else 1,
             "names": list(self.names),
             "kinds": list(self.kinds),
             "dtypes": [str(dtype) for dtype in rows.dtypes],
@@ -189,6 +269,8 @@ class ReferenceProfile:
             "n_rows_seen": self.n_rows_seen,
             "sha256": _sha256(folder / ROWS_FILE),
         }
+        if self.tensors:
+            header["tensors"] = {name: asdict(tensor) for name, tensor in self.tensors.items()}
         (folder / HEADER_FILE).write_text(json.dumps(header, indent=1, ensure_ascii=False), encoding="utf-8")
         return folder
 
@@ -212,6 +294,7 @@ class ReferenceProfile:
             names=names,
             kinds=tuple(header["kinds"]),
             n_rows_seen=header["n_rows_seen"],
+            tensors=_tensors(header, folder / HEADER_FILE),
         )
 
 
@@ -271,6 +354,19 @@ def _read_header(path: Path) -> dict[str, Any]:
     return header
 
 
+def _tensors(header: dict[str, Any], path: Path) -> dict[str, Tensor]:
+    try:
+        tensors = {
+            name: Tensor(tuple(int(length) for length in stated["shape"]), np.dtype(stated["dtype"]).name)
+            for name, stated in header.get("tensors", {}).items()
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _corrupt(path, f"does not describe its tensors ({error})") from error
+    if any(column not in header["names"] for one in tensors for column in projected_names(one, tensors[one])):
+        raise _corrupt(path, "names a tensor without the columns that stand for it")
+    return tensors
+
+
 def _read_rows(path: Path, header: dict[str, Any]) -> pd.DataFrame:
     if not path.is_file():
         raise _corrupt(path, "is missing")
@@ -293,6 +389,26 @@ def _read_rows(path: Path, header: dict[str, Any]) -> pd.DataFrame:
             levels = pd.Index(known["levels"], dtype=known["dtype"])
             rows[name] = pd.Categorical(rows[name], categories=levels, ordered=known["ordered"])
     return rows
+
+
+def require_shape(
+    tensor: Tensor | None, current: pd.Series, name: str, *, parameter: str = "current"
+) -> None:
+    """Raise InvalidInputError if one of reference and current holds arrays and the other none, or of another shape."""
+    if current.isna().all():
+        return
+    got = describe(current, name, parameter) if is_tensor(current) else None
+    if (None if got is None else got.shape) != (None if tensor is None else tensor.shape):
+        raise invalid(
+            parameter,
+            f"column {name!r} must hold {_shape(tensor)} as in the reference",
+            _shape(got),
+            "Convert it to the reference's shape first.",
+        )
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "one scalar a cell" if tensor is None else f"arrays of shape {tensor.shape}"
 
 
 def require_compatible(kind: str, current: pd.Series, name: str, *, parameter: str = "current") -> None:

@@ -9,8 +9,8 @@ from mlflow_drift.detection.blocks import plan_blocks
 from mlflow_drift.detection.histograms import bin_rows, count_blocks
 from mlflow_drift.detection.null import joint_null
 from mlflow_drift.errors import InvalidInputError, NotFittedError
-from mlflow_drift.inputs import as_frame, check_count, match_columns
-from mlflow_drift.reference import ReferenceProfile, normalise, require_compatible
+from mlflow_drift.inputs import check_count
+from mlflow_drift.reference import ReferenceProfile
 from mlflow_drift.values import DetectorResult
 
 if TYPE_CHECKING:
@@ -77,11 +77,7 @@ class BinnedDetector(ABC):
                 f"{type(self).__name__}: has no reference rows yet. Call fit(reference) first."
             )
         reference = self.reference_
-        frame = match_columns(
-            normalise(as_frame(current, "current")), reference.names, "current", "the reference"
-        )
-        for name, kind in zip(reference.names, reference.kinds, strict=True):
-            require_compatible(kind, frame[name], name)
+        frame = reference.comparable(current)
         binned = bin_rows(reference.frame, frame, reference.kinds)
         plan = plan_blocks(binned, self.block_length)
         if plan.inconclusive:

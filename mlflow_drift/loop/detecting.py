@@ -13,8 +13,8 @@ from mlflow_drift.assessment.attribution import measure_impact
 from mlflow_drift.detection.collecting import collect
 from mlflow_drift.errors import invalid
 from mlflow_drift.hooks import parts
-from mlflow_drift.inputs import as_frame, check_alpha, check_count, match_columns
-from mlflow_drift.reference import ReferenceProfile, normalise, require_compatible
+from mlflow_drift.inputs import check_alpha, check_count
+from mlflow_drift.reference import ReferenceProfile
 from mlflow_drift.values import DriftReport
 
 __all__ = ["detect"]
@@ -37,9 +37,9 @@ def detect(
 
     Parameters
     ----------
-    reference : ReferenceProfile, or DataFrame, 2-D array-like, mapping of 1-D array-likes
-        The rows to compare with, n by d, in time order where there is one.
-    current : DataFrame, 2-D array-like, or mapping of 1-D array-likes
+    reference : ReferenceProfile, or DataFrame, 2-D array-like, array of tensors, mapping of array-likes
+        The rows to compare with, n by d, in time order where there is one; or n images, sequences, …
+    current : DataFrame, 2-D array-like, array of tensors, or mapping of array-likes
         The rows in question, m by d, in time order; the same columns.
     alpha : float in (0, 1)
         False-alarm rate of this one comparison.
@@ -86,10 +86,14 @@ def detect(
     if source is not None and not isinstance(source, Mapping):
         raise invalid("source", "must be a mapping", type(source).__name__, "Pass a dict, or leave it out.")
     profile = reference if isinstance(reference, ReferenceProfile) else ReferenceProfile.fit(reference)
-    rows = normalise(as_frame(current, "current", all_missing="allow" if all_missing == "drift" else "error"))
-    rows = match_columns(rows, profile.names, "current", "the reference")
-    for name, kind in zip(profile.names, profile.kinds, strict=True):
-        require_compatible(kind, rows[name], name)
+    rows = profile.comparable(current, all_missing="allow" if all_missing == "drift" else "error")
+    if predict is not None and profile.tensors:
+        raise invalid(
+            "predict",
+            "must be left out with tensors",
+            f"{list(profile.tensors)}",
+            "Impact needs scalar features.",
+        )
     moments = _moments(times, len(rows))
     evidence = collect(
         profile.frame,

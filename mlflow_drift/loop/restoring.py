@@ -36,13 +36,18 @@ def restored(window: Window, profile: ReferenceProfile) -> Window:
     >>> restored(window, profile).features.dtypes.to_dict()
     {'x': dtype('int32')}
     """
-    names = [name for name in profile.names if name in window.features.columns]
+    names = [name for name in profile.inputs if name in window.features.columns]
     if not names:
         raise InvalidInputError(
-            f"name: none of the reference's columns {list(profile.names)[:10]} was recorded; recorded are "
+            f"name: none of the reference's columns {list(profile.inputs)[:10]} was recorded; recorded are "
             f"{list(window.features.columns)[:10]}. Attach a reference with the columns that the model is served with."
         )
-    columns = {name: cast(window.features[name], profile.frame[name].dtype) for name in names}
+    columns = {
+        name: window.features[name]
+        if name in profile.tensors
+        else cast(window.features[name], profile.frame[name].dtype)
+        for name in names
+    }
     labels = window.labels
     if labels is not None and profile.target is not None:
         known = labels.dropna().infer_objects()
@@ -53,12 +58,8 @@ def restored(window: Window, profile: ReferenceProfile) -> Window:
 
 def recorded_part(profile: ReferenceProfile, window: Window) -> ReferenceProfile:
     """Return the profile of the columns that the window holds: what a redactor keeps back is no drift."""
-    names = [name for name in profile.names if name in window.features.columns]
-    if len(names) == len(profile.names):
-        return profile
-    return ReferenceProfile.fit(
-        profile.frame[names], target=profile.target, max_rows=max(len(profile), 20_000)
-    )
+    names = [name for name in profile.inputs if name in window.features.columns]
+    return profile if len(names) == len(profile.inputs) else profile.only(names)
 
 
 def cast(column: pd.Series, dtype: Any) -> pd.Series:

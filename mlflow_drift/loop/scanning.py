@@ -81,7 +81,7 @@ def scan(
             **window.source,
             "model": name,
             "reference_version": against,
-            "not_recorded": [column for column in profile.names if column not in part.names],
+            "not_recorded": [column for column in profile.inputs if column not in part.inputs],
         },
     )
     announce("window_scanned", report=report)
