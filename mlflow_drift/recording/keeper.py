@@ -1,7 +1,7 @@
-"""The thread beside the requests: seals segments that grow old, and ships them every few seconds.
+"""The threads beside the requests: one writes the counts down, one ships what is recorded.
 
-One a process, begun with the first record (so after any fork). It is a daemon and may die at any
-moment: whatever it leaves half done, the next shipper finishes.
+Two a process, begun with the first record (so after any fork), and apart so that a slow log delays no count. Both are
+daemons and may die at any moment: whatever they leave half done, the next shipper finishes.
 """
 
 from __future__ import annotations
@@ -11,81 +11,155 @@ import logging
 import os
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow_drift.config import Settings
+from mlflow_drift.config import RecordingSettings, Settings
+from mlflow_drift.recording.counts import fold_counts, note_failure, note_shipment, publish
+from mlflow_drift.recording.names import folder_name
 from mlflow_drift.recording.shipping import ship_folder
 from mlflow_drift.recording.spool import live_writers
 
-__all__ = ["keep", "stop"]
+__all__ = ["keep", "recording_in", "stop"]
 
 logger = logging.getLogger(__name__)
 
-EVERY = 5.0
+TICK = 1.0
+FOLD_EVERY = 60.0
+LONGEST_PAUSE = 30.0
 LOG_EVERY = 60.0
+STOP_WITHIN = 2.0
 
-_kept: dict[Path, Settings] = {}
-_started = threading.Lock()
-_stop = threading.Event()
-_thread: threading.Thread | None = None
+
+def recording_in(folder: Path, settings: Settings) -> RecordingSettings:
+    """Return what holds for the model of a spool folder."""
+    own = (own for model, own in settings.recording_by_model.items() if folder_name(model) == folder.name)
+    return next(own, settings.recording)
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A spool folder that is seen to, and when it is its turn."""
+
+    folder: Path
+    settings: Settings
+    every: float
+    due: float
+    failures: int = 0
+    log_at: float = 0.0
+
+    def ship(self) -> None:
+        """Ship the folder once; on failure wait longer from time to time, and say so now and then."""
+        if not self.failures:
+            # A segment must be sealed to be deleted. While nothing can be shipped, few large ones are better.
+            for writer in live_writers():
+                if writer.folder == self.folder:
+                    writer.seal(older_than=writer.max_age)
+        try:
+            if ship_folder(self.folder, self.settings):
+                note_shipment(self.folder)
+        except BaseException as error:  # noqa: BLE001 - the log may be away for hours; a panic of its library is no Exception
+            self._failed(error)
+        else:
+            self.failures = 0
+        pause = self.every * 2 ** min(self.failures, 16)
+        self.due = time.monotonic() + min(pause, max(self.every, LONGEST_PAUSE))
+
+    def _failed(self, error: BaseException) -> None:
+        self.failures += 1
+        note_failure(self.folder, error)
+        if time.monotonic() >= self.log_at:
+            self.log_at = time.monotonic() + LOG_EVERY
+            logger.warning(
+                "records of %s could not be shipped and wait in the spool: %s", self.folder.name, error
+            )
+
+
+class _Keeper:
+    """One process's threads."""
+
+    def __init__(self) -> None:
+        self.kept: dict[Path, _Kept] = {}
+        self._stopped = threading.Event()
+        self._threads = [
+            threading.Thread(target=run, name=f"mlflow-drift-{name}", daemon=True)
+            for name, run in (("counts", self._count), ("shipper", self._ship))
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, within: float) -> None:
+        self._stopped.set()
+        deadline = time.monotonic() + within
+        for thread in self._threads:
+            if thread.is_alive() and thread is not threading.current_thread():
+                thread.join(timeout=max(deadline - time.monotonic(), 0.0))
+
+    def _count(self) -> None:
+        fold_at = 0.0
+        while not self._stopped.wait(TICK):
+            publish()
+            if time.monotonic() >= fold_at:
+                fold_counts()
+                fold_at = time.monotonic() + FOLD_EVERY
+
+    def _ship(self) -> None:
+        while not self._stopped.wait(min([TICK, *(kept.every for kept in list(self.kept.values()))])):
+            for kept in list(self.kept.values()):
+                if time.monotonic() >= kept.due and not self._stopped.is_set():
+                    kept.ship()
+
+
+_keeper: _Keeper | None = None
+_changing = threading.Lock()
+_retry_at = 0.0
 
 
 def keep(folder: Path, settings: Settings) -> None:
-    """See to a spool folder from now on. Cheap when it is known already."""
-    if folder in _kept and _thread is not None:
-        return
-    with _started:
-        _kept[folder] = settings
-        if _thread is None:
-            _start()
+    """See to a spool folder from now on, whether its records are safe or lost. Cheap when it is known already."""
+    keeper = _keeper
+    if keeper is None or folder not in keeper.kept:
+        _keep(folder, settings)
 
 
-def _start() -> None:
-    global _thread  # noqa: PLW0603 - one thread a process
-    _thread = threading.Thread(target=_run, args=(_stop,), name="mlflow-drift-keeper", daemon=True)
-    _thread.start()
-
-
-def _run(stop_event: threading.Event) -> None:
-    log_at = 0.0
-    while not stop_event.wait(EVERY):
-        for writer in live_writers():
-            writer.seal(older_than=writer.max_age)
-        for folder, settings in list(_kept.items()):
-            trouble = _shipped(folder, settings)
-            if trouble is not None and time.monotonic() >= log_at:
-                log_at = time.monotonic() + LOG_EVERY
-                logger.warning(
-                    "records of %s could not be shipped and wait in the spool: %s", folder.name, trouble
-                )
-
-
-def _shipped(folder: Path, settings: Settings) -> Exception | None:
-    try:
-        ship_folder(folder, settings)
-    except Exception as error:  # noqa: BLE001 - the log may be away for hours; the spool keeps the records
-        return error
-    return None
+def _keep(folder: Path, settings: Settings) -> None:
+    global _keeper, _retry_at  # noqa: PLW0603 - one a process
+    with _changing:
+        if _keeper is None and time.monotonic() < _retry_at:
+            return
+        keeper = _keeper or _Keeper()
+        every = recording_in(folder, settings).ship_every
+        keeper.kept[folder] = _Kept(folder, settings, every, time.monotonic() + every)
+        if _keeper is None:
+            try:
+                keeper.start()
+            except (
+                RuntimeError
+            ) as error:  # no more threads, or the interpreter is ending: the records are safe all the same
+                keeper.stop(0.0)
+                _retry_at = time.monotonic() + LOG_EVERY
+                logger.warning("recorded requests wait in the spool for another shipper: %s", error)
+                return
+            _keeper = keeper
 
 
 def stop() -> None:
-    """Stop the thread and seal this process's segments; the next record starts it again."""
-    global _thread, _stop  # noqa: PLW0603 - one thread a process
-    with _started:
-        thread, _thread = _thread, None
-        _stop.set()
-        _stop = threading.Event()
-        _kept.clear()
-    if thread is not None and thread is not threading.current_thread():
-        thread.join(timeout=10.0)
+    """Stop the threads and seal this process's segments; the next record starts them again."""
+    global _keeper
+    with _changing:
+        keeper, _keeper = _keeper, None
+    if keeper is not None:
+        keeper.stop(STOP_WITHIN)
     for writer in live_writers():
         writer.seal()
+    publish()
 
 
 def _after_fork_in_child() -> None:
-    global _thread, _stop, _started  # threads do not survive a fork
-    _thread, _stop, _started = None, threading.Event(), threading.Lock()
-    _kept.clear()
+    global _keeper, _changing  # threads do not survive a fork
+    _keeper, _changing = None, threading.Lock()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -44,6 +44,9 @@ logger = logging.getLogger(__name__)
 
 MAGIC = b"MDSPOOL1"
 FRAME = struct.Struct("<II")
+LARGEST_FRAME = (1 << 32) - 1
+SEGMENT_BYTES = 16 << 20
+SEGMENTS_PER_FOLDER = 16
 RETRY_AFTER = 0.25
 STALE_NEW = 60.0
 IOV_MAX = 512
@@ -56,11 +59,14 @@ class SpoolWriter:
     ----------
     folder : Path
         Created when the first record comes.
-    max_segment_bytes, max_age : int, float
-        A segment is sealed when it is that large, or that many seconds old.
+    max_segment_bytes : int
+        A segment is sealed before it grows larger than this; a larger record has one of its own.
+    max_age : float
+        Seconds after which the keeper seals a segment, so that it can be deleted once shipped.
     max_folder_bytes : int
-        No new segment is begun while the folder holds this much, so a shipper that stands still cannot
-        fill the disk.
+        No new segment is begun unless the folder has room for it, so a shipper that stands still cannot
+        fill the disk. Several processes may look at the same moment, so n of them can exceed it by n - 1
+        segments.
     fsync : bool
         Also survive the loss of the machine, for about 3 ms a record.
 
@@ -74,7 +80,7 @@ class SpoolWriter:
         self,
         folder: Path,
         *,
-        max_segment_bytes: int = 16 << 20,
+        max_segment_bytes: int = SEGMENT_BYTES,
         max_age: float = 5.0,
         max_folder_bytes: int = 1 << 30,
         fsync: bool = False,
@@ -109,12 +115,17 @@ class SpoolWriter:
             If it could not be written; nothing of it remains in the segment.
         """
         frame = _frame(payload)
+        size = sum(map(len, frame))
+        if size > self.max_folder_bytes:
+            raise OSError(errno.EFBIG, f"a record of {size} bytes exceeds the spool's size limit")
         with self._lock:
             if self._failure is not None and time.monotonic() < self._retry_at:
                 raise OSError(*self._failure.args)
             try:
+                if self._fd >= 0 and self._size + size > self.max_segment_bytes:
+                    self._seal()
                 if self._fd < 0:
-                    self._begin()
+                    self._begin(size)
                 if preamble is not None and preamble[0] not in self._preambles:
                     frame = _frame([preamble[1]]) + frame
                     self._write(frame)
@@ -126,7 +137,7 @@ class SpoolWriter:
                 self._failure, self._retry_at = error, time.monotonic() + RETRY_AFTER
                 self._seal()
                 raise
-            if self._size >= self.max_segment_bytes or time.monotonic() - self._born >= self.max_age:
+            if self._size >= self.max_segment_bytes:
                 self._seal()
 
     def seal(self, *, older_than: float = 0.0) -> None:
@@ -146,9 +157,9 @@ class SpoolWriter:
                 os.close(self._fd)
             self._fd = -1
 
-    def _begin(self) -> None:
+    def _begin(self, least: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if _folder_bytes(self.folder) + self.max_segment_bytes > self.max_folder_bytes:
+        if _folder_bytes(self.folder) + max(self.max_segment_bytes, least) > self.max_folder_bytes:
             raise OSError(errno.EDQUOT, "the spool has reached its size limit", str(self.folder))
         stem = f"{time.time_ns():019d}-{secrets.token_hex(4)}"
         born, path = self.folder / f"{stem}.new", self.folder / f"{stem}.open"
@@ -159,10 +170,13 @@ class SpoolWriter:
             if os.write(fd, MAGIC) != len(MAGIC):
                 raise OSError(errno.ENOSPC, "short write", str(born))
             born.rename(path)
+            if self.fsync:
+                _sync_folder(self.folder)
         except OSError:
             os.close(fd)
-            with contextlib.suppress(OSError):
-                born.unlink()
+            for leftover in (born, path):
+                with contextlib.suppress(OSError):
+                    leftover.unlink()
             raise
         self._fd, self._path, self._size, self._born = fd, path, len(MAGIC), time.monotonic()
         self._preambles = set()
@@ -201,7 +215,18 @@ def _frame(parts: Sequence[bytes]) -> list[bytes]:
     for part in parts:
         crc = zlib.crc32(part, crc)
         length += len(part)
+    if length > LARGEST_FRAME:
+        raise OSError(errno.EFBIG, f"a record of {length} bytes is too large")
     return [FRAME.pack(length, crc), *parts]
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive the loss of the machine, too."""
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _folder_bytes(folder: Path) -> int:
@@ -210,7 +235,8 @@ def _folder_bytes(folder: Path) -> int:
         with contextlib.suppress(FileNotFoundError), os.scandir(place) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):
-                    total += entry.stat(follow_symlinks=False).st_size
+                    if entry.is_file(follow_symlinks=False):
+                        total += entry.stat(follow_symlinks=False).st_size
     return total
 
 
@@ -218,12 +244,28 @@ _writers: dict[Path, SpoolWriter] = {}
 _writers_lock = threading.Lock()
 
 
-def writer_for(folder: Path) -> SpoolWriter:
-    """Return this process's writer of a folder, made on first use (so after any fork)."""
+def writer_for(folder: Path, *, max_folder_bytes: int = 1 << 30, fsync: bool = False) -> SpoolWriter:
+    """Return this process's writer of a folder, made on first use (so after any fork).
+
+    Parameters
+    ----------
+    folder : Path
+        One model's spool folder.
+    max_folder_bytes, fsync
+        As for :class:`SpoolWriter`, where the writer is made here. A small folder gets small segments.
+    """
     writer = _writers.get(folder)
     if writer is None:
         with _writers_lock:
-            writer = _writers.setdefault(folder, SpoolWriter(folder))
+            writer = _writers.setdefault(
+                folder,
+                SpoolWriter(
+                    folder,
+                    max_segment_bytes=min(SEGMENT_BYTES, max_folder_bytes // SEGMENTS_PER_FOLDER),
+                    max_folder_bytes=max_folder_bytes,
+                    fsync=fsync,
+                ),
+            )
     return writer
 
 

@@ -9,10 +9,10 @@ from mlflow_drift.recording import Recorder, keeper
 
 
 @pytest.fixture
-def settings(tmp_path, monkeypatch):
+def settings(tmp_path):
     # These tests say themselves when records are shipped; a slow one must not be overtaken by the thread.
-    monkeypatch.setattr(keeper, "EVERY", 3600.0)
-    yield Settings.load({"MLFLOW_DRIFT_HOME": str(tmp_path / "home")}, file=None)
+    environment = {"MLFLOW_DRIFT_HOME": str(tmp_path / "home"), "MLFLOW_DRIFT_SHIP_EVERY": "3600"}
+    yield Settings.load(environment, file=None)
     keeper.stop()
 
 
