@@ -34,6 +34,7 @@ __all__ = [
     "digest",
     "download",
     "find_version",
+    "in_service",
     "load_native",
     "load_predictor",
     "load_profile",
@@ -61,9 +62,14 @@ def not_recording() -> Iterator[None]:
         _recording.reset(token)
 
 
+def in_service() -> bool:
+    """Say whether a model loaded here and now is to be served, rather than compared."""
+    return _recording.get()
+
+
 def recording_wanted() -> bool:
     """Say whether a model loaded here and now should record (``MLFLOW_DRIFT_RECORD=false`` says no)."""
-    return _recording.get() and os.environ.get("MLFLOW_DRIFT_RECORD", "true").lower() not in {
+    return in_service() and os.environ.get("MLFLOW_DRIFT_RECORD", "true").lower() not in {
         "false",
         "0",
         "no",

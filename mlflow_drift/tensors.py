@@ -15,7 +15,7 @@ and System Sciences 66(4), 2003.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,16 @@ from mlflow_drift.errors import invalid
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Tensor", "as_column", "describe", "is_tensor", "project", "projected_names", "stacked"]
+__all__ = [
+    "Tensor",
+    "as_column",
+    "describe",
+    "is_tensor",
+    "project",
+    "projected_names",
+    "stacked",
+    "unframed",
+]
 
 PROJECTIONS = 32
 SEED = 66_671_687
@@ -144,6 +153,27 @@ def stacked(column: pd.Series, tensor: Tensor) -> NDArray[Any]:
     return whole
 
 
+def unframed(frame: pd.DataFrame, tensors: Mapping[str, Tensor], *, named: bool = True) -> Any:
+    """Return rows as models of tensors take them: a mapping of names to arrays, or the only tensor as one array.
+
+    Examples
+    --------
+    >>> rows = as_column(np.zeros((5, 3, 8, 8))).to_frame("x")
+    >>> unframed(rows, {"x": Tensor((3, 8, 8), "float32")}, named=False).shape
+    (5, 3, 8, 8)
+    """
+    arrays = {
+        name: stacked(frame[name], tensors[name]) if name in tensors else _plain(frame[name])
+        for name in frame.columns
+    }
+    return arrays if named or len(arrays) != 1 else next(iter(arrays.values()))
+
+
+def _plain(column: pd.Series) -> NDArray[Any]:
+    text = pd.api.types.infer_dtype(column, skipna=False) == "string"
+    return np.asarray(column, dtype=str if text else None)
+
+
 def projected_names(name: str, tensor: Tensor) -> tuple[str, ...]:
     """Return the names of the columns that stand for a tensor.
 
@@ -221,7 +251,7 @@ def _signs(part: slice) -> NDArray[np.float64]:
     generator = np.random.PCG64(SEED).advance(part.start)
     words = np.asarray(generator.random_raw(part.stop - part.start), dtype="<u8")
     bits = np.unpackbits(words.view(np.uint8).reshape(-1, 8), axis=1, bitorder="little", count=PROJECTIONS)
-    return 2.0 * bits - 1.0
+    return bits.astype(np.float64) * 2 - 1
 
 
 def _chunks(rows: NDArray[np.int64], width: int) -> Iterator[NDArray[np.int64]]:

@@ -188,7 +188,7 @@ def test_saving_again_replaces(saved):
     assert len(ReferenceProfile.load(copy)) == 2
 
 
-@pytest.mark.parametrize("bad", [None, 3, [], "text", np.zeros((2, 2, 2)), {"x": [None, None]}])
+@pytest.mark.parametrize("bad", [None, 3, [], "text", np.zeros((2, 2, 0)), {"x": [None, None]}])
 def test_bad_references_are_refused(bad):
     with pytest.raises(InvalidInputError, match="reference"):
         ReferenceProfile.fit(bad)

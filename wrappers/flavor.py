@@ -11,11 +11,12 @@ import importlib
 import logging
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import yaml
 from mlflow.exceptions import MlflowException
@@ -23,17 +24,19 @@ from mlflow.models import Model
 
 from mlflow_drift import __version__
 from mlflow_drift.errors import DriftError, NotFoundError, invalid
-from mlflow_drift.inputs import check_name
+from mlflow_drift.inputs import as_frame, check_name
 from mlflow_drift.models import (
     FLAVOR,
     PROFILE_FOLDER,
     download,
+    in_service,
     not_recording,
     recording_wanted,
     require_reachable,
 )
 from mlflow_drift.recording import Recorder
 from mlflow_drift.reference import ReferenceProfile
+from mlflow_drift.tensors import unframed
 from mlflow_drift.wrappers.native import (
     add_requirement,
     check_flavor_kwargs,
@@ -42,15 +45,19 @@ from mlflow_drift.wrappers.native import (
     not_installed,
     refused,
     require,
+    save_natively,
 )
 from mlflow_drift.wrappers.serving import ServedModel
 from mlflow_drift.wrappers.signatures import (
+    SAMPLE,
     check_covers,
     check_signature,
     complete,
     declares_request_id,
     example_array,
+    head,
     inferred,
+    outputs_beside_ids,
 )
 
 if TYPE_CHECKING:
@@ -73,6 +80,7 @@ def log_model(
     flavor: str | ModuleType | None = None,
     id_column: str | None = None,
     trained_until: str | None = None,
+    return_request_id: bool = False,
     metadata: dict[str, Any] | None = None,
     **flavor_kwargs: Any,
 ) -> ModelInfo:
@@ -81,11 +89,12 @@ def log_model(
     Parameters
     ----------
     model : object
-        A fitted scikit-learn estimator, a torch module, or whatever ``flavor`` saves.
+        A fitted scikit-learn estimator, a torch module, an ``mlflow.pyfunc.PythonModel``, or whatever ``flavor`` saves.
     name : str
         The logged model's name.
-    reference : DataFrame, 2-D array, mapping of columns, or ReferenceProfile
-        Rows like those that the model was trained on; later requests are compared with them.
+    reference : DataFrame, 2-D array, array of n tensors, mapping of arrays, or ReferenceProfile
+        Rows like those that the model was trained on; later requests are compared with them. Of tensors, such as
+        images of shape (n, channels, height, width), no element is stored, only projections of them.
     target : array of one label a row, optional
         Their labels, which retraining replays against forgetting.
     registered_model_name : str, optional
@@ -96,6 +105,10 @@ def log_model(
         Input column that holds row ids, under which labels arrive later; the model does not see it.
     trained_until : str, optional
         Time up to which the training data reaches, ISO 8601; it becomes part of the artifact.
+    return_request_id : bool
+        Answer with a frame that holds, beside the model's outputs, the column ``request_id``: the ids under which the
+        rows are recorded, and under which :func:`log_outcomes` takes their labels. A signature that names this
+        output already asks for the same.
     metadata : dict, optional
         As for MLflow.
     **flavor_kwargs
@@ -116,20 +129,22 @@ def log_model(
     """
     _check_names(name, registered_model_name)
     native = native_flavor(model, flavor)
-    reference, profile = _profile(reference, target, id_column)
+    rows, profile = _profile(reference, target, id_column)
     log_kwargs = {key: flavor_kwargs.pop(key) for key in list(flavor_kwargs) if key in log_parameters()}
     check_flavor_kwargs(native, flavor_kwargs)
     given = flavor_kwargs.get("signature")
     check_signature(given)
-    signature = given or inferred(model, reference, flavor=native.__name__, flavor_kwargs=flavor_kwargs)
-    flavor_kwargs["signature"] = complete(signature, id_column)
+    signature = given or inferred(model, rows, flavor=native.__name__, flavor_kwargs=flavor_kwargs)
+    flavor_kwargs["signature"] = complete(signature, id_column, return_request_id=return_request_id)
     if native.__name__ == "mlflow.pytorch" and flavor_kwargs.get("serialization_format") != "pickle":
-        flavor_kwargs.setdefault("input_example", example_array(profile.frame)[:2])
+        flavor_kwargs.setdefault(
+            "input_example", example_array(head(rows, 2) if profile.tensors else profile.frame)[:2]
+        )
     require(flavor_kwargs)
 
     def write(path: str, mlflow_model: Model) -> None:
         try:
-            native.save_model(model, path=path, mlflow_model=mlflow_model, **flavor_kwargs)
+            save_natively(native, model, path=path, mlflow_model=mlflow_model, **flavor_kwargs)
         except ModuleNotFoundError as error:
             raise not_installed(native.__name__, error) from error
         except MlflowException as error:
@@ -160,6 +175,7 @@ def attach(
     name: str = "model",
     id_column: str | None = None,
     trained_until: str | None = None,
+    return_request_id: bool = False,
     metadata: dict[str, Any] | None = None,
 ) -> ModelInfo:
     """Make a model that is logged already drift-aware, as a new version; the original stays as it is.
@@ -170,7 +186,7 @@ def attach(
         ``models:/churn/3``, ``models:/churn@champion``, ``runs:/…/model`` or ``models:/m-…``.
     registered_model_name : str, optional
         Register the new version under this name. Default: the name in ``model_uri``, if it has one.
-    reference, target, name, id_column, trained_until, metadata
+    reference, target, name, id_column, trained_until, return_request_id, metadata
         As for :func:`log_model`.
 
     Raises
@@ -185,17 +201,17 @@ def attach(
     _check_names(name, registered_model_name)
     folder = download(model_uri)
     source = Model.load(str(folder))
-    reference, profile = _profile(reference, target, id_column)
+    rows, profile = _profile(reference, target, id_column)
     if "python_function" not in source.flavors:
         raise invalid("model_uri", "must name a model with a python function", model_uri, "Log it with one.")
-    check_covers(profile.names, source.signature, id_column)
-    signature = source.signature or inferred(None, reference, flavor="", flavor_kwargs={})
+    check_covers(profile.inputs, source.signature, id_column)
+    signature = source.signature or inferred(None, rows, flavor="", flavor_kwargs={})
     before = source.flavors.get(FLAVOR, {})
 
     def write(path: str, mlflow_model: Model) -> None:
         shutil.copytree(folder, path, ignore=_leave_out(folder), dirs_exist_ok=True)
         mlflow_model.flavors = source.flavors
-        mlflow_model.signature = complete(signature, id_column)
+        mlflow_model.signature = complete(signature, id_column, return_request_id=return_request_id)
         if source.saved_input_example_info is not None:
             mlflow_model.saved_input_example_info = source.saved_input_example_info
         mlflow_model.model_size_bytes = source.model_size_bytes
@@ -268,6 +284,8 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Serve
         recorder=recorder,
         id_column=settings.get("id_column"),
         takes_request_id=settings.get("takes_request_id", False),
+        outputs=outputs_beside_ids(model.signature),
+        in_service=in_service(),
     )
 
 
@@ -278,7 +296,7 @@ def _leave_out(folder: Path) -> Callable[[str, list[str]], set[str]]:
 
 def _feature_names(profile: Path) -> tuple[str, ...]:
     try:
-        return ReferenceProfile.load(profile).names
+        return ReferenceProfile.load(profile).inputs
     except DriftError as error:
         # A damaged profile is no reason not to serve; arrays are then recorded as x0, x1, …
         logger.warning("the reference profile could not be read: %s", error)
@@ -319,14 +337,30 @@ def _profile(reference: Any, target: Any, id_column: str | None) -> tuple[Any, R
             raise invalid(
                 "target", "must not be given with a ReferenceProfile", "both", "Fit the profile with it."
             )
-        return reference.frame, reference
+        return _like(reference), reference
     if id_column is not None:
         check_name(id_column, "id_column")
     if isinstance(reference, pd.DataFrame) and id_column in reference.columns:
         reference = reference.drop(columns=[id_column])
+    elif isinstance(reference, Mapping):
+        reference = {name: values for name, values in reference.items() if name != id_column}
     profile = ReferenceProfile.fit(reference, target=target)
-    plain = isinstance(reference, (list, tuple, dict))
-    return (profile.frame if plain else reference), profile
+    if not isinstance(reference, (list, tuple, Mapping)):
+        return reference, profile
+    if not profile.tensors:
+        return profile.frame, profile
+    rows = as_frame(reference, "reference").iloc[:SAMPLE]
+    return unframed(rows, profile.tensors, named=isinstance(reference, Mapping)), profile
+
+
+def _like(profile: ReferenceProfile) -> Any:
+    """Return rows of a profile's columns; of tensors, whose elements it does not hold, empty ones."""
+    if not profile.tensors:
+        return profile.frame
+    tensors = {name: np.zeros((2, *one.shape), dtype=one.dtype) for name, one in profile.tensors.items()}
+    if profile.inputs == ("x",):
+        return tensors["x"]
+    return {name: tensors.get(name, profile.frame.get(name)) for name in profile.inputs}
 
 
 def _model_folder(path: Path) -> Path:

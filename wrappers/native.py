@@ -23,6 +23,7 @@ __all__ = [
     "not_installed",
     "refused",
     "require",
+    "save_natively",
 ]
 
 REQUIREMENT = f"mlflow-drift=={__version__}"
@@ -54,8 +55,11 @@ def _flavor_of(model: Any) -> str:
     for kind in type(model).__mro__:
         if kind.__module__ == "torch.nn.modules.module" and kind.__name__ == "Module":
             return "mlflow.pytorch"
+    from mlflow.pyfunc.model import PythonModel
     from sklearn.base import BaseEstimator
 
+    if isinstance(model, PythonModel):
+        return "mlflow.pyfunc"
     if isinstance(model, BaseEstimator) and type(model).__module__.partition(".")[0] not in {
         "xgboost",
         "lightgbm",
@@ -63,10 +67,18 @@ def _flavor_of(model: Any) -> str:
         return "mlflow.sklearn"
     raise invalid(
         "model",
-        "must be a scikit-learn estimator or a torch module when no flavor is named",
+        "must be a scikit-learn estimator, a torch module or an mlflow.pyfunc.PythonModel when no flavor is named",
         type(model).__name__,
         'Pass flavor=, e.g. flavor="mlflow.xgboost".',
     )
+
+
+def save_natively(native: ModuleType, model: Any, **arguments: Any) -> None:
+    """Save a model by its own flavor; MLflow's python functions are the only ones not taken first."""
+    if native.__name__ == "mlflow.pyfunc":
+        native.save_model(python_model=model, **arguments)
+    else:
+        native.save_model(model, **arguments)
 
 
 def log_parameters() -> frozenset[str]:

@@ -17,6 +17,7 @@ from mlflow_drift.loop.restoring import cast, restored
 from mlflow_drift.models import digest, download, find_version, load_predictor, load_profile, trained_until
 from mlflow_drift.recording.windows import read_window
 from mlflow_drift.registry.evidence import leave_evidence
+from mlflow_drift.tensors import Tensor, describe, is_tensor, unframed
 from mlflow_drift.validation.comparing import compare
 from mlflow_drift.values import Verdict, Window
 
@@ -128,7 +129,7 @@ def _given(data: Any, model_uri: str) -> Window:
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         raise invalid("data", "must be a pair (X, y)", type(data).__name__, "Pass rows and labels, or None.")
     frame = as_frame(data[0], "data[0]", all_missing="allow")
-    names = load_profile(model_uri).names
+    names = load_profile(model_uri).inputs
     frame = match_columns(frame, names, "data[0]", "the champion's reference profile")
     return Window(frame, labels=as_labels(data[1], "data[1]", len(frame)), source={"where": "given"})
 
@@ -146,6 +147,9 @@ def _predict(model_uri: str, window: Window) -> Any:
 
 def _as_declared(rows: pd.DataFrame, schema: Schema | None) -> Any:
     """Return the rows in the number types that a version's signature declares, where no value changes by it."""
+    tensors = {name: describe(rows[name], name, "data") for name in rows.columns if is_tensor(rows[name])}
+    if tensors and schema is not None and schema.is_tensor_spec():
+        return _as_arrays(rows, tensors, schema)
     if schema is None or schema.is_tensor_spec():
         return rows
     numbers = (DataType.integer, DataType.long, DataType.float, DataType.double)
@@ -157,6 +161,15 @@ def _as_declared(rows: pd.DataFrame, schema: Schema | None) -> Any:
                 cast(columns[name], kind.to_numpy()) if rows[name].dtype.kind in "iuf" else rows[name]
             )
     return pd.DataFrame(columns)
+
+
+def _as_arrays(rows: pd.DataFrame, tensors: dict[str, Tensor], schema: Schema) -> Any:
+    """Return rows with tensors as one array or a mapping of arrays, in the declared types."""
+    arrays = unframed(rows, tensors, named=schema.has_input_names())
+    if not isinstance(arrays, dict):
+        return arrays.astype(schema.inputs[0].type)
+    declared = {spec.name: spec.type for spec in schema.inputs}
+    return {name: array.astype(declared.get(name, array.dtype)) for name, array in arrays.items()}
 
 
 def _short(error: Exception) -> str:
