@@ -6,18 +6,21 @@ labels that come late, ``read_window`` gives the rows back.
 
 from mlflow_drift.recording.counts import RecorderStats
 from mlflow_drift.recording.decoding import row_ids
-from mlflow_drift.recording.outcomes import OutcomeReceipt, log_outcomes
+from mlflow_drift.recording.outcomes import OutcomeReceipt, label_history, log_outcomes
 from mlflow_drift.recording.recorder import Recorder, new_request_id
 from mlflow_drift.recording.shipping import ship
-from mlflow_drift.recording.windows import read_window
+from mlflow_drift.recording.windows import read_window, recorded_columns, reread
 
 __all__ = [
     "OutcomeReceipt",
     "Recorder",
     "RecorderStats",
+    "label_history",
     "log_outcomes",
     "new_request_id",
     "read_window",
+    "recorded_columns",
+    "reread",
     "row_ids",
     "ship",
 ]

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from mlflow_drift.config import Settings
 from mlflow_drift.errors import DriftError, InvalidInputError, NotFoundError, UnreachableError, invalid
 from mlflow_drift.inputs import as_labels, check_name
 from mlflow_drift.models import model_exists
+from mlflow_drift.recording.files import data_files
+from mlflow_drift.recording.ids import RowIds
+from mlflow_drift.recording.privacy import stored_ids
 from mlflow_drift.recording.shipping import ship
-from mlflow_drift.recording.table import OUTCOMES, REQUESTS, append_rows, arrow_schema, open_table, table_uri
+from mlflow_drift.recording.table import (
+    OUTCOMES,
+    REQUESTS,
+    Place,
+    append_rows,
+    arrow_schema,
+    open_table,
+    table_place,
+)
 
-__all__ = ["OutcomeReceipt", "known_labels", "log_outcomes"]
+__all__ = ["OutcomeReceipt", "known_labels", "label_history", "log_outcomes"]
 
 _KINDS = {pa.bool_(): "booleans", pa.int64(): "integers", pa.float64(): "numbers", pa.string(): "strings"}
 
@@ -87,30 +98,136 @@ def log_outcomes(
     ids = _ids(request_ids)
     values = _label_array(labels, len(ids))
     moments = _moments(times, len(ids))
+    keys = pa.array(stored_ids(ids, name, settings), pa.string())
     ship(settings, model=name)
-    known = _known_ids(table_uri(settings, name, REQUESTS), ids)
-    if known is None:
+    recorded = _seen(table_place(settings, name, REQUESTS), keys)
+    if recorded is None:
         _require_known_model(name)
-    uri = table_uri(settings, name, OUTCOMES)
-    labelled = _known_ids(uri, ids) or set()
-    version = append_rows(uri, _rows(uri, ids, values, moments))
-    repeated = len(ids) - len(set(ids) - labelled)
-    return OutcomeReceipt(len(ids), sum(key not in (known or ()) for key in ids), repeated, uri, version)
+    place = table_place(settings, name, OUTCOMES)
+    labelled = _seen(place, keys)
+    version = append_rows(place, _rows(place, keys, values, moments))
+    distinct = int(pc.count_distinct(keys).as_py())
+    return OutcomeReceipt(
+        written=len(keys),
+        unknown=len(keys) if recorded is None else int((~recorded).sum()),
+        duplicates=len(keys) - distinct + (0 if labelled is None else _distinct(keys, labelled)),
+        table=place.uri,
+        version=version,
+    )
+
+
+def label_history(name: str, request_ids: Any = None, *, settings: Settings | None = None) -> pd.DataFrame:
+    """Return every label that was ever logged, in the order of logging; those that were corrected included.
+
+    Parameters
+    ----------
+    name : str
+        The registered model's name.
+    request_ids : sequence of n str, optional
+        Only the labels of these row ids.
+    settings : Settings, optional
+        Where the inference log lies; default: from the environment.
+
+    Returns
+    -------
+    DataFrame
+        request_id (as stored), label, time (since when it holds) and logged_at, both in UTC.
+
+    Raises
+    ------
+    NotFoundError
+        If no outcome of that model was ever logged.
+    """
+    settings = settings or Settings.load()
+    check_name(name)
+    ids = None if request_ids is None else stored_ids(_ids(request_ids), name, settings)
+    place = table_place(settings, name, OUTCOMES)
+    table = open_table(place)
+    if table is None:
+        raise NotFoundError(
+            f"name: no outcome of {name!r} is logged in {settings.log_uri}. Log some with mlflow_drift.log_outcomes "
+            "or `mlflow-drift outcomes`."
+        )
+    wanted = None if ids is None else ds.field("request_id").isin(pa.array(sorted(set(ids)), pa.string()))
+    found = data_files(table, place.options).dataset().to_table(filter=wanted)
+    found = found.sort_by([("logged_at", "ascending"), ("row", "ascending")])
+    frame: pd.DataFrame = found.select(["request_id", "label", "time", "logged_at"]).to_pandas()
+    return frame
 
 
 def known_labels(
-    name: str, request_ids: Sequence[str], settings: Settings, version: int | None = None
+    name: str, ids: RowIds | None, settings: Settings, version: int | None = None
 ) -> tuple[pd.Series | None, int | None]:
-    """Return the newest label of each of these ids, indexed by id, and the version of the table they come from."""
-    table = open_table(table_uri(settings, name, OUTCOMES), version)
+    """Return the newest label of each row and the version of the table they come from.
+
+    Parameters
+    ----------
+    name : str
+        The registered model's name.
+    ids : RowIds, optional
+        The rows' ids, read only if there are labels at all; None for the version alone.
+    settings : Settings
+        Where the inference log lies.
+    version : int, optional
+        Of the table; default: the newest.
+    """
+    place = table_place(settings, name, OUTCOMES)
+    table = open_table(place, version)
     if table is None:
         return None, None
-    found = table.to_pyarrow_dataset().to_table(
-        filter=ds.field("request_id").isin(pa.array(request_ids, pa.string()))
+    if ids is None:
+        return None, int(table.version())
+    files = data_files(table, place.options)
+    met = _met(files.dataset(), int(files.rows.sum()), ids.arrow) if len(ids) else None
+    seats = pa.nulls(len(ids), pa.int64()) if met is None else _newest(met, len(ids))
+    labels = pa.array([], arrow_schema(table).field("label").type) if met is None else met["label"]
+    return labels.take(seats).to_pandas().rename(None), int(table.version())
+
+
+def _met(logged: ds.Dataset, n_logged: int, ids: pa.ChunkedArray) -> pa.Table:
+    """Join all labels of some rows with the rows' positions."""
+    rows = pa.table({"request_id": ids, "position": np.arange(len(ids))})
+    bounds = pc.min_max(ids).as_py()  # ids of our own sort by time, so these leave out what is older or newer
+    logged = logged.filter(
+        (ds.field("request_id") >= bounds["min"]) & (ds.field("request_id") <= bounds["max"])
     )
-    found = found.sort_by([("time", "ascending"), ("logged_at", "ascending"), ("row", "ascending")])
-    labels = found.select(["request_id", "label"]).to_pandas().drop_duplicates("request_id", keep="last")
-    return labels.set_index("request_id")["label"], table.version()
+    if len(rows) <= n_logged:  # a hash table of the right side is built, the left side streams past it
+        joined = logged.join(ds.dataset(rows), "request_id", join_type="inner")
+    else:
+        joined = ds.dataset(rows).join(ds.dataset(logged.to_table()), "request_id", join_type="inner")
+    return joined.to_table(columns=["position", "label", "time", "logged_at", "row"])
+
+
+def _newest(met: pa.Table, n: int) -> pa.Array:
+    """Return for each of n positions where its newest label stands: the latest time, of equal ones logged last."""
+    keys = [(key, "ascending") for key in ("position", "time", "logged_at", "row")]
+    order = pc.sort_indices(met, keys).to_numpy()
+    position = met["position"].to_numpy()[order]
+    last = np.append(position[1:] != position[:-1], True)[: len(position)]
+    seats = np.full(n, -1)
+    seats[position[last]] = order[last]
+    return pa.array(seats, mask=seats < 0)
+
+
+def _seen(place: Place, keys: pa.Array) -> np.ndarray[Any, Any] | None:
+    """Say for each key whether it stands in a table; None if there is no such table."""
+    table = open_table(place)
+    if table is None:
+        return None
+    bounds = pc.min_max(keys).as_py()
+    stored = data_files(table, place.options).dataset()
+    stored = stored.filter(
+        (ds.field("request_id") >= bounds["min"]) & (ds.field("request_id") <= bounds["max"])
+    )
+    wanted = ds.dataset(pa.table({"request_id": keys, "position": np.arange(len(keys))}))
+    met = stored.join(wanted, "request_id", join_type="right semi").to_table(columns=["position"])
+    seen = np.zeros(len(keys), dtype=bool)
+    seen[met["position"].to_numpy()] = True
+    return seen
+
+
+def _distinct(keys: pa.Array, chosen: np.ndarray[Any, Any]) -> int:
+    return int(pc.count_distinct(keys.filter(pa.array(chosen))).as_py())
 
 
 def _ids(request_ids: Any) -> list[str]:
@@ -176,16 +293,6 @@ def _moments(times: Any, n: int) -> pd.DatetimeIndex:
     return moments.as_unit("us")
 
 
-def _known_ids(uri: str, ids: list[str]) -> set[str] | None:
-    table = open_table(uri)
-    if table is None:
-        return None
-    wanted = ds.field("request_id").isin(pa.array(ids, pa.string()))
-    return set(
-        table.to_pyarrow_dataset().to_table(columns=["request_id"], filter=wanted)["request_id"].to_pylist()
-    )
-
-
 def _require_known_model(name: str) -> None:
     way_out = (
         f"Check the spelling; if it is right, serve the model first (mlflow models serve -m 'models:/{name}@champion') "
@@ -201,12 +308,12 @@ def _require_known_model(name: str) -> None:
         raise NotFoundError(f"name: no model {name!r} is recorded or registered. {way_out}")
 
 
-def _rows(uri: str, ids: list[str], labels: pa.Array, moments: pd.DatetimeIndex) -> pa.Table:
+def _rows(place: Place, ids: list[str], labels: pa.Array, moments: pd.DatetimeIndex) -> pa.Table:
     logged_at = time.time_ns() // 1000
     return pa.table(
         {
-            "request_id": pa.array(ids, pa.string()),
-            "label": _as_before(uri, labels),
+            "request_id": ids,
+            "label": _as_before(place, labels),
             "time": pa.array(moments, pa.timestamp("us", "UTC")),
             "logged_at": pa.array(np.full(len(ids), logged_at)).cast(pa.timestamp("us", "UTC")),
             "row": pa.array(np.arange(len(ids)), pa.int32()),
@@ -214,9 +321,9 @@ def _rows(uri: str, ids: list[str], labels: pa.Array, moments: pd.DatetimeIndex)
     )
 
 
-def _as_before(uri: str, labels: pa.Array) -> pa.Array:
+def _as_before(place: Place, labels: pa.Array) -> pa.Array:
     """Return the labels in the type of those logged before, if no value changes by it."""
-    table = open_table(uri)
+    table = open_table(place)
     before = labels.type if table is None else arrow_schema(table).field("label").type
     if before == labels.type:
         return labels

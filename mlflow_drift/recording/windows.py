@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import datetime as dt
-import functools
-import operator
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from mlflow_drift.config import Settings
 from mlflow_drift.errors import NotFoundError, invalid
 from mlflow_drift.inputs import check_count, check_name
+from mlflow_drift.recording.decoding import tensors
+from mlflow_drift.recording.files import ALWAYS, Span, data_files
+from mlflow_drift.recording.ids import RowIds
 from mlflow_drift.recording.names import PREDICTION, meaning
 from mlflow_drift.recording.outcomes import known_labels
+from mlflow_drift.recording.promotions import promoted_at
+from mlflow_drift.recording.rows import find_rows
 from mlflow_drift.recording.shipping import ship
-from mlflow_drift.recording.table import REQUESTS, open_table, table_uri
+from mlflow_drift.recording.table import REQUESTS, Place, arrow_schema, open_table, table_place
 from mlflow_drift.values import Window
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
+    from numpy.typing import NDArray
 
-__all__ = ["read_window"]
+__all__ = ["read_window", "recorded_columns", "reread"]
 
 
 def read_window(
@@ -36,13 +39,20 @@ def read_window(
     rows: int | None = None,
     since: dt.datetime | str | None = None,
     until: dt.datetime | str | None = None,
+    since_version: str | int | None = None,
+    alias: str = "champion",
+    stage: str | None = None,
     versions: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
+    labels: bool = True,
     table_version: int | None = None,
     outcomes_version: int | None = None,
     settings: Settings | None = None,
 ) -> Window:
     """Read recorded rows in the order in which they were served, with the labels known so far.
+
+    Only the files and row groups that hold rows of the window are read, and of those only the columns asked for.
+    Request ids are read when they are first used.
 
     Parameters
     ----------
@@ -52,10 +62,17 @@ def read_window(
         Only the newest n of them.
     since, until : datetime or ISO 8601 text, optional
         Only rows served at or after, and before, that time; UTC where no zone is given.
+    since_version : str or int, optional
+        Only rows served since this version (a number or an alias) was last promoted, whichever version answered
+        them. The gate remembers when that was, so the promotion must have gone through it.
+    alias, stage : str
+        The place it was promoted to.
     versions : sequence of str, optional
         Only rows that these model versions answered.
     columns : sequence of str, optional
         Exactly these features, in this order; one that was never recorded is missing throughout. Default: all.
+    labels : bool
+        Whether to join the labels; joining them needs the ids of all rows.
     table_version, outcomes_version : int, optional
         Read the tables as of these versions, as an earlier window's ``source`` names them. Default: the newest.
     settings : Settings, optional
@@ -64,24 +81,112 @@ def read_window(
     Returns
     -------
     Window
-        Its ``source`` holds model, table, table_version, outcomes_version, rows and versions. Integer labels
-        are floats while some are missing.
+        Its ``source`` holds what :func:`reread` needs to read the same rows again: model, table, table_version,
+        outcomes_version, rows, since, until, columns and only_versions; and the versions that answered. No rows in
+        the span give a window of no rows with its columns. Integer labels are floats while some are missing.
 
     Raises
     ------
     NotFoundError
-        If nothing has been recorded for that model, or a table version does not exist.
+        If nothing has been recorded for that model, a table version does not exist, or no promotion of
+        ``since_version`` is known.
     InvalidInputError
         If a parameter breaks its rule.
     """
     settings = settings or Settings.load()
     check_name(name)
     _check(rows, versions, {"table_version": table_version, "outcomes_version": outcomes_version})
-    bounds = _moment(since, "since"), _moment(until, "until")
-    if table_version is None:
+    begin, end = _moment(since, "since"), _moment(until, "until")
+    if since_version is not None:
+        if since is not None:
+            raise invalid("since_version", "must not come with since", "both", "Pass one of the two.")
+        begin = _moment(promoted_at(name, since_version, alias=alias, stage=stage), "since_version")
+    place, table = _requests(name, settings, table_version)
+    found = find_rows(data_files(table, place.options), _span(begin, end), rows, versions)
+    held = found.read([field for field in arrow_schema(table).names if _wanted(field, columns)])
+    ids = RowIds(len(found), lambda: found.read(["request_id"])["request_id"])
+    known, labels_version = known_labels(name, ids if labels else None, settings, outcomes_version)
+    return Window(
+        predictions=_predictions(held),
+        features=_features(held, columns, len(found)),
+        labels=known,
+        times=pd.DatetimeIndex(found.times.view("M8[us]")).tz_localize("UTC"),
+        request_ids=ids,
+        source={
+            "model": name,
+            "table": place.uri,
+            "table_version": table.version(),
+            "outcomes_version": labels_version,
+            "rows": len(found),
+            "since": None if begin is None else begin.isoformat(),
+            "until": None if end is None else end.isoformat(),
+            "columns": None if columns is None else list(columns),
+            "only_versions": None if versions is None else list(versions),
+            "versions": list(found.versions),
+        },
+    )
+
+
+def reread(
+    source: Mapping[str, Any], settings: Settings | None = None, *, newest_labels: bool = False
+) -> Window:
+    """Read the rows of an earlier window again, whatever has been recorded, compacted or labelled since.
+
+    Parameters
+    ----------
+    source : mapping
+        That window's ``source``, or a report's, perhaps back from JSON.
+    settings : Settings, optional
+        Where the inference log lies; default: from the environment.
+    newest_labels : bool
+        Join the labels known by now, instead of those known then.
+
+    Raises
+    ------
+    NotFoundError
+        If the pinned version is gone: vacuumed, or erased.
+    """
+    if not isinstance(source, Mapping) or "model" not in source or "table_version" not in source:
+        raise invalid(
+            "source", "must be the source of a recorded window", repr(source)[:80], "Pass window.source."
+        )
+    pinned = source.get("outcomes_version")
+    return read_window(
+        source["model"],
+        rows=source.get("rows") or None,
+        since=source.get("since"),
+        until=source.get("until"),
+        versions=source.get("only_versions"),
+        columns=source.get("columns"),
+        # No label had been logged then.
+        labels=newest_labels or pinned is not None,
+        table_version=source["table_version"],
+        outcomes_version=None if newest_labels else pinned,
+        settings=settings,
+    )
+
+
+def recorded_columns(
+    name: str, *, table_version: int | None = None, settings: Settings | None = None
+) -> list[str]:
+    """Return the features that were ever recorded of a model, in the order in which they came.
+
+    Raises
+    ------
+    NotFoundError
+        If nothing has been recorded for that model.
+    """
+    _, table = _requests(check_name(name), settings or Settings.load(), table_version)
+    held = [meaning(field) for field in arrow_schema(table).names]
+    return list(dict.fromkeys(pair[1] for pair in held if pair is not None and pair[0] == "x"))
+
+
+def _requests(name: str, settings: Settings, version: int | None) -> tuple[Place, DeltaTable]:
+    """Open a model's requests; those that wait in this machine's spool come along unless a version is pinned."""
+    if version is None:
         ship(settings, model=name)
-    uri = table_uri(settings, name, REQUESTS)
-    table = open_table(uri, table_version)
+    place = table_place(settings, name, REQUESTS)
+    table = open_table(place, version)
     if table is None:
         raise NotFoundError(
             f"name: no requests are recorded for {name!r} in {settings.log_uri}. Log the model with "
@@ -89,29 +194,7 @@ def read_window(
             f"mlflow_drift.attach, serve it (mlflow models serve -m 'models:/{name}@champion') with the "
             "MLFLOW_DRIFT_HOME or MLFLOW_DRIFT_LOG_URI that holds here, and send it requests."
         )
-    found = _rows(table, rows, bounds, versions, columns)
-    ids = found["request_id"].to_numpy(zero_copy_only=False).astype(object)
-    known, outcomes_version = known_labels(name, list(ids), settings, outcomes_version)
-    return Window(
-        features=_features(found, columns),
-        predictions=_predictions(found),
-        labels=None if known is None else known.reindex(ids).reset_index(drop=True),
-        times=pd.DatetimeIndex(found["time"].to_pandas(), name=None),
-        request_ids=ids,
-        source={
-            "model": name,
-            "table": uri,
-            "table_version": table.version(),
-            "outcomes_version": outcomes_version,
-            "rows": found.num_rows,
-            "versions": sorted(
-                {version for version in found["model_version"].to_pylist() if version is not None}
-            ),
-        },
-    )
-
-
-Bounds = tuple[pd.Timestamp | None, pd.Timestamp | None]
+    return place, table
 
 
 def _check(rows: Any, versions: Any, pins: dict[str, Any]) -> None:
@@ -143,84 +226,81 @@ def _moment(value: Any, parameter: str) -> pd.Timestamp | None:
     return moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
 
 
-def _rows(
-    table: DeltaTable,
-    rows: int | None,
-    bounds: Bounds,
-    versions: Sequence[str] | None,
-    columns: Sequence[str] | None,
-) -> pa.Table:
-    dataset = table.to_pyarrow_dataset()
-    since, until = bounds
-    tests = []
-    if since is not None:
-        tests += [
-            ds.field("day") >= since.date(),
-            ds.field("time") >= pa.scalar(since, pa.timestamp("us", "UTC")),
-        ]
-    if until is not None:
-        tests += [
-            ds.field("day") <= until.date(),
-            ds.field("time") < pa.scalar(until, pa.timestamp("us", "UTC")),
-        ]
-    if versions is not None:
-        tests.append(ds.field("model_version").isin(list(versions)))
-    if rows is not None and not tests and (day := _day_of_newest(table, rows)) is not None:
-        tests.append(ds.field("day") >= day)
-    wanted = [field for field in dataset.schema.names if _wanted(field, columns)]
-    found = dataset.to_table(columns=wanted, filter=functools.reduce(operator.and_, tests) if tests else None)
-    found = found.take(pc.sort_indices(found, [("time", "ascending"), ("row", "ascending")]))
-    return found if rows is None else found.slice(max(found.num_rows - rows, 0))
+def _span(since: pd.Timestamp | None, until: pd.Timestamp | None) -> Span:
+    # Rows have whole microseconds: a bound between two of them means the later one.
+    begin, end = (None if m is None else m.ceil("us").as_unit("us").value // 1000 for m in (since, until))
+    return (ALWAYS[0] if begin is None else begin, ALWAYS[1] if end is None else end)
 
 
 def _wanted(field: str, columns: Sequence[str] | None) -> bool:
     held = meaning(field)
-    if held is None:
-        return field != "day"
-    return held[0] != "x" or columns is None or held[1] in columns
+    return held is not None and (held[0] != "x" or columns is None or held[1] in columns)
 
 
-def _day_of_newest(table: DeltaTable, rows: int) -> dt.date | None:
-    """Return the latest day from which on there are that many rows, by the file statistics alone."""
-    files = pa.table(table.get_add_actions(flatten=True)).select(["partition.day", "num_records"]).to_pandas()
-    days = files.groupby("partition.day")["num_records"].sum(min_count=1).sort_index(ascending=False)
-    enough = days[days.fillna(0).cumsum() >= rows]
-    return pd.Timestamp(enough.index[0]).date() if len(enough) else None
-
-
-def _features(found: pa.Table, columns: Sequence[str] | None) -> pd.DataFrame:
-    homes = _homes(found, "x")
+def _features(held: dict[str, pa.ChunkedArray], columns: Sequence[str] | None, n: int) -> pd.DataFrame:
+    homes = _homes(held, "x")
     names = list(homes) if columns is None else list(columns)
-    missing = pd.Series(np.full(found.num_rows, np.nan))
-    return pd.DataFrame({name: _joined(found, homes[name]) if name in homes else missing for name in names})
+    found: dict[str, Any] = {}
+    for name in names:
+        if name in homes:
+            found[name] = _joined([held.pop(field) for field in homes[name]])
+        else:
+            found[name] = np.full(n, np.nan)
+    return pd.DataFrame(found, columns=pd.Index(names), index=pd.RangeIndex(n), copy=False)
 
 
-def _predictions(found: pa.Table) -> np.ndarray[Any, Any] | None:
-    homes = _homes(found, PREDICTION)
+def _predictions(held: dict[str, pa.ChunkedArray]) -> NDArray[Any] | None:
+    homes = _homes(held, PREDICTION)
     if not homes:
         return None
-    outputs = [_joined(found, fields).to_numpy() for fields in homes.values()]
-    return outputs[0] if len(outputs) == 1 else np.column_stack(outputs)
+    outputs = [_joined([held.pop(field) for field in fields]) for fields in homes.values()]
+    if len(outputs) > 1:
+        return np.column_stack([output.to_numpy() for output in outputs])
+    return _stacked(outputs[0].to_numpy())
 
 
-def _homes(found: pa.Table, prefix: str) -> dict[str, list[str]]:
+def _stacked(cells: NDArray[Any]) -> NDArray[Any]:
+    """Return tensors of one shape and dtype as one array."""
+    kinds = {(cell.shape, cell.dtype) if isinstance(cell, np.ndarray) else None for cell in cells[:1]}
+    if None in kinds or not kinds:
+        return cells
+    (kind,) = kinds
+    if all(isinstance(cell, np.ndarray) and (cell.shape, cell.dtype) == kind for cell in cells):
+        return np.stack(list(cells))
+    return cells
+
+
+def _homes(held: Mapping[str, pa.ChunkedArray], prefix: str) -> dict[str, list[str]]:
     homes: defaultdict[str, list[str]] = defaultdict(list)
-    for field in found.column_names:
-        held = meaning(field)
-        if held is not None and held[0] == prefix:
-            homes[held[1]].append(field)
+    for field in held:
+        pair = meaning(field)
+        if pair is not None and pair[0] == prefix:
+            homes[pair[1]].append(field)
     return homes
 
 
-def _joined(found: pa.Table, fields: list[str]) -> pd.Series:
-    """Put a column together that came with several types: numbers as floats, anything else as text."""
-    parts = [found[field] for field in fields]
+def _joined(parts: list[pa.ChunkedArray]) -> pd.Series:
+    """Put a column together that came with several types: numbers as floats, tensors as they are, else as text."""
     if len(parts) > 1:
         parts = [part for part in parts if part.null_count < len(part)] or parts[:1]
+    kinds = [part.type for part in parts]
+    if any(pa.types.is_binary(kind) for kind in kinds):
+        return _with_tensors(parts)
     if len(parts) > 1:
-        numeric = all(pa.types.is_integer(p.type) or pa.types.is_floating(p.type) for p in parts)
-        parts = [
-            pc.coalesce(*[part.cast(pa.float64() if numeric else pa.string(), safe=False) for part in parts])
-        ]
+        numeric = all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in kinds)
+        kind = pa.float64() if numeric else pa.string()
+        parts = [pc.coalesce(*[part.cast(kind, safe=False) for part in parts])]
     column: pd.Series = parts[0].to_pandas().rename(None)
+    values = column.array
+    if isinstance(values, pd.arrays.NumpyExtensionArray) and not values.to_numpy().flags.writeable:
+        return column.copy()  # Arrow's own memory: the caller may want to write
     return column
+
+
+def _with_tensors(parts: list[pa.ChunkedArray]) -> pd.Series:
+    cells = np.full(len(parts[0]), None, dtype=object)
+    for part in parts:
+        there = part.is_valid().to_numpy()
+        values = tensors(part) if pa.types.is_binary(part.type) else part.to_pandas().astype(object)
+        cells[there] = np.asarray(values, dtype=object)[there] if len(values) else cells[there]
+    return pd.Series(cells, dtype=object)

@@ -13,16 +13,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from mlflow_drift.errors import CorruptDataError
+from mlflow_drift.recording.promotions import NEVER, history_entries, history_tag
 from mlflow_drift.registry.places import Place
 
 __all__ = ["NEVER", "RESERVED_PREFIX", "Entry", "dump", "load", "previous", "tag_key", "unwound"]
 
 RESERVED_PREFIX = "mlflow_drift."
 """Tags that begin so are written by the gate alone, the evidence tag excepted."""
-
-NEVER = "1970-01-01T00:00:00+00:00"
-"""Since when a champion holds its place that was set before the gate was there."""
 
 LONGEST_TAG = 4900
 """MLflow's column holds 5,000 characters; about 35 champions fit."""
@@ -49,7 +46,7 @@ def tag_key(place: Place) -> str:
     >>> tag_key(Place("alias", "champion"))
     'mlflow_drift.history.alias.champion'
     """
-    return f"{RESERVED_PREFIX}history.{place.kind}.{place.target}"
+    return history_tag(place.kind, place.target)
 
 
 def load(tags: Mapping[str, str], place: Place) -> tuple[Entry, ...]:
@@ -60,20 +57,7 @@ def load(tags: Mapping[str, str], place: Place) -> tuple[Entry, ...]:
     CorruptDataError
         If the tag is not what this module writes.
     """
-    text = tags.get(tag_key(place))
-    if not text:
-        return ()
-    try:
-        entries = tuple(Entry(str(e["version"]), e["digest"], e["time"]) for e in json.loads(text))
-        for entry in entries:
-            if entry.since().tzinfo is None:
-                raise ValueError("a time without zone")
-    except (ValueError, TypeError, KeyError) as error:
-        raise CorruptDataError(
-            f"registered-model tag {tag_key(place)!r}: is not a history ({type(error).__name__}: {error}). An operator "
-            "may delete it with MLFLOW_DRIFT_GATE=off on the server; the past champions are then forgotten."
-        ) from error
-    return entries
+    return tuple(Entry(**entry) for entry in history_entries(tags, tag_key(place)))
 
 
 def dump(entries: Sequence[Entry]) -> str:

@@ -1,0 +1,187 @@
+"""Rows: which recorded rows make a window, and in which order.
+
+Two readings: one of the times alone, which decides, and one of the columns wanted. Files mostly hold their rows in
+order already; rows are moved only where they do not.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from mlflow_drift.errors import NotFoundError
+from mlflow_drift.recording.files import ALWAYS, DataFiles, Span
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Rows", "find_rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows that were found, and how to read their columns.
+
+    Parameters
+    ----------
+    files : DataFiles
+        The files that hold them.
+    span : (int, int)
+        What of those files is read.
+    only : sequence of str, optional
+        Model versions that are read.
+    times : array of n int
+        Microseconds since 1970, ascending.
+    places : array of n int, optional
+        Where each row stands among those read; None if they stand in order and are all wanted.
+    versions : tuple of str
+        The model versions that answered.
+    """
+
+    files: DataFiles
+    span: Span
+    only: Sequence[str] | None
+    times: NDArray[np.int64]
+    places: NDArray[np.int64] | None
+    versions: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def read(self, columns: Sequence[str]) -> dict[str, pa.ChunkedArray]:
+        """Return columns of the log, row by row.
+
+        Raises
+        ------
+        NotFoundError
+            If the files are gone.
+        """
+        table = _read(self.files, columns, self.span, self.only)
+        read = dict(zip(table.column_names, table.columns, strict=True))
+        del table
+        if self.places is None:
+            return read
+        places = pa.array(self.places)
+        for name in columns:  # one after the other, so that each goes before the next comes
+            read[name] = read[name].take(places)
+        return read
+
+
+def find_rows(files: DataFiles, span: Span, newest: int | None, only: Sequence[str] | None) -> Rows:
+    """Find rows by their time.
+
+    Parameters
+    ----------
+    files : DataFiles
+        All files of the table.
+    span : (int, int)
+        [since, until) in microseconds since 1970.
+    newest : int, optional
+        Only the newest n.
+    only : sequence of str, optional
+        Only rows that these model versions answered.
+    """
+    files = files.within(span)
+    if newest is None:
+        return _all_rows(files, span, only)
+    reach = newest
+    while True:
+        start = max(span[0], files.start_of_newest(reach))
+        found = _all_rows(files, (start, span[1]), only)
+        if len(found) >= newest or start == span[0]:
+            return _newest(found, newest)
+        reach *= 4  # other versions' rows, or later ones, were among them
+
+
+def _all_rows(files: DataFiles, span: Span, only: Sequence[str] | None) -> Rows:
+    files = files.within(span)
+    known = set(files.versions)
+    columns = (
+        ["time"] if None not in known and only is None and len(known) <= 1 else ["time", "model_version"]
+    )
+    keys = _read(files, columns, span, only)
+    times = np.asarray(keys["time"].cast(pa.int64()).to_numpy(), dtype=np.int64)
+    if "model_version" in keys.column_names:
+        seen = set(pc.unique(keys["model_version"].unify_dictionaries()).to_pylist()) - {None}
+    else:
+        seen = known if len(times) else set()
+    rows = Rows(files, span, only, times, None, tuple(sorted(seen)))
+    order = _order(rows)
+    return rows if order is None else replace(rows, times=times[order], places=order)
+
+
+def _newest(rows: Rows, n: int) -> Rows:
+    """Keep the last n, and read no more than the time of the first of them asks for."""
+    if len(rows) <= n:
+        return rows
+    cut = (int(rows.times[-n]), rows.span[1])
+    narrowed = _all_rows(rows.files, cut, rows.only)
+    if len(narrowed) == n:
+        return narrowed
+    # Rows of the same microsecond are read along.
+    places = np.arange(len(narrowed)) if narrowed.places is None else narrowed.places
+    return replace(narrowed, times=narrowed.times[-n:], places=places[-n:])
+
+
+def _order(rows: Rows) -> NDArray[np.int64] | None:
+    """Return the rows' places in the order of serving, or None if they stand in it.
+
+    That is by time; of one microsecond by row, then by request: the same whatever files the rows lie in.
+    """
+    times = rows.times
+    order = None if bool(np.all(times[1:] >= times[:-1])) else np.argsort(times, kind="stable")
+    ordered = times if order is None else times[order]
+    tied = ordered[1:] == ordered[:-1]
+    if not tied.any():
+        return order
+    return _untied(rows, order, tied)
+
+
+def _untied(rows: Rows, order: NDArray[np.int64] | None, tied: NDArray[np.bool_]) -> NDArray[np.int64] | None:
+    row = np.asarray(rows.read(["row"])["row"].fill_null(0).to_numpy(), dtype=np.int64)
+    ordered = row if order is None else row[order]
+    if bool(np.all(ordered[1:][tied] > ordered[:-1][tied])):
+        return order
+    members = np.zeros(len(row), dtype=bool)
+    members[1:] |= tied
+    members[:-1] |= tied
+    places = np.flatnonzero(members)
+    base = np.arange(len(row)) if order is None else order
+    ids = rows.read(["request_id"])["request_id"].take(pa.array(base[places]))
+    sorting = pa.table({"time": rows.times[base[places]], "row": row[base[places]], "request_id": ids})
+    keys = [("time", "ascending"), ("row", "ascending"), ("request_id", "ascending")]
+    base[places] = base[places][pc.sort_indices(sorting, keys).to_numpy()]
+    return None if bool(np.all(base[1:] > base[:-1])) else base
+
+
+def _read(files: DataFiles, columns: Sequence[str], span: Span, only: Sequence[str] | None) -> pa.Table:
+    files = files.within(span)
+    try:
+        return files.dataset().to_table(columns=list(columns), filter=_test(files, span, only))
+    except FileNotFoundError as error:
+        raise NotFoundError(
+            f"table_version: the rows of that version are gone from the inference log: vacuumed, or erased ({error}). "
+            "Read the newest version instead."
+        ) from error
+
+
+def _test(files: DataFiles, span: Span, only: Sequence[str] | None) -> Any:
+    """Return what a row must fulfil, or None where every row of the files does."""
+    tests = []
+    if not files.inside(span):
+        kind = pa.timestamp("us", "UTC")
+        if span[0] != ALWAYS[0]:
+            tests.append(ds.field("time") >= pa.scalar(span[0], kind))
+        if span[1] != ALWAYS[1]:
+            tests.append(ds.field("time") < pa.scalar(span[1], kind))
+    if only is not None:
+        tests.append(ds.field("model_version").cast(pa.string()).isin(list(only)))
+    return functools.reduce(operator.and_, tests) if tests else None
