@@ -28,7 +28,7 @@ from mlflow_drift.errors import UnreachableError
 from mlflow_drift.recording.decoding import decode
 from mlflow_drift.recording.names import folder_name
 from mlflow_drift.recording.spool import MAGIC, Contents, quarantine, read_segment, recover, segments
-from mlflow_drift.recording.table import REQUESTS, append_once, folder_uri
+from mlflow_drift.recording.table import REQUESTS, Place, append_once, folder_place
 
 __all__ = ["ship", "ship_folder"]
 
@@ -72,13 +72,13 @@ def _folders(spool: Path, model: str | None) -> list[Path]:
 
 def ship_folder(folder: Path, settings: Settings, *, wait: float = 0.0) -> int:
     """Ship one model's folder; return the rows moved, 0 if another shipper is at it and ``wait`` is 0."""
-    uri = folder_uri(settings, folder.name, REQUESTS)
+    place = folder_place(settings, folder.name, REQUESTS)
     with _shipper_lock(folder, wait) as held:
         if not held:
             return 0
         recover(folder)
         total = 0
-        while (moved := _ship_batch(folder, uri)) is not None:
+        while (moved := _ship_batch(folder, place)) is not None:
             total += moved
         return total
 
@@ -162,7 +162,7 @@ class _State:
         draft.replace(folder / STATE)
 
 
-def _ship_batch(folder: Path, uri: str) -> int | None:
+def _ship_batch(folder: Path, place: Place) -> int | None:
     """Ship one batch; return its rows, or None if nothing is pending."""
     state = _State.load(folder)
     contents: dict[str, Contents] = {}
@@ -175,7 +175,7 @@ def _ship_batch(folder: Path, uri: str) -> int | None:
         state.save(folder)
     tables = [table for part in state.parts for table in _rows(folder, part, contents)]
     if tables:
-        append_once(uri, tables, state.app_id, state.batch)
+        append_once(place, tables, state.app_id, state.batch)
     shipped = state.shipped | {stem: end for stem, _, end in state.parts}
     state = replace(state, parts=[], shipped=shipped)
     state.save(folder)

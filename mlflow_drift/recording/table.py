@@ -3,16 +3,22 @@
 A feature is the column ``x_<name>``, the prediction ``prediction`` (``prediction_<output>`` where there are several).
 Where a feature comes with another type than before, or differs from another one only by capitals, its
 values go to ``x_<name>:<type>``: nothing is lost, and :mod:`mlflow_drift.recording.windows` puts them together again.
+
+Any number of machines may append at once. A commit is a file that is created only if it does not exist yet, which a
+local file system, Google's and Azure's stores and S3 all offer; whoever comes second looks again and tries the next number.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
+import random
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -24,50 +30,112 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 __all__ = [
+    "GRACE",
     "OUTCOMES",
     "REQUESTS",
+    "TABLES",
+    "Place",
     "append_once",
     "append_rows",
     "arrow_schema",
     "conform",
-    "folder_uri",
+    "folder_place",
     "open_table",
-    "table_uri",
+    "table_place",
+    "unreachable",
 ]
 
 logger = logging.getLogger(__name__)
 
 REQUESTS, OUTCOMES = "requests", "outcomes"
-ATTEMPTS = 8
+TABLES = (REQUESTS, OUTCOMES)
+ATTEMPTS = 20
+GRACE = dt.timedelta(days=7)
+"""How long the files of deleted rows stay, for readers that have begun."""
+
+SCHEMES = ("file", "s3", "s3a", "gs", "abfs", "abfss", "az", "adl")
+LOCAL = "file://"
+# delta-rs would try for minutes; a batch has at most 64 MiB.
+PATIENCE = {"connect_timeout": "5s", "timeout": "30s", "retry_timeout": "30s", "max_retries": "3"}
+PROPERTIES = {
+    # Least and greatest values of other columns would put personal data where no erasure reaches it.
+    "delta.dataSkippingStatsColumns": "time",
+    # A version that a decision names can be opened years later.
+    "delta.logRetentionDuration": "interval 3650 days",
+    "delta.deletedFileRetentionDuration": f"interval {GRACE.days} days",
+    "delta.checkpointInterval": "100",
+}
 _SHORT = {"int64": "long", "bool": "boolean", "timestamp[us]": "naive", "timestamp[us, tz=UTC]": "instant"}
 
 Taken = dict[str, tuple[str, pa.DataType]]
 
 
-def table_uri(settings: Settings, model: str, table: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a table lies, and how its store is reached.
+
+    Parameters
+    ----------
+    uri : str
+        A local folder as ``file://…``, or ``s3://…``, ``gs://…``, ``abfss://…``.
+    options : mapping of str to str
+        What delta-rs needs to know of the store, besides the environment.
+    """
+
+    uri: str
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def table_place(settings: Settings, model: str, table: str) -> Place:
     """Return where a model's table lies.
+
+    Raises
+    ------
+    InvalidInputError
+        If the log's URI is none that can be used, or a storage option would let writers overwrite one another.
 
     Examples
     --------
-    >>> table_uri(Settings.load({"MLFLOW_DRIFT_LOG_URI": "s3://lake/drift"}, file=None), "churn", REQUESTS)
-    's3://lake/drift/churn/requests'
+    >>> table_place(Settings.load({"MLFLOW_DRIFT_LOG_URI": "s3://lake/drift"}, file=None), "churn", REQUESTS)
+    Place(uri='s3://lake/drift/churn/requests')
     """
-    return folder_uri(settings, folder_name(model), table)
+    return folder_place(settings, folder_name(model), table)
 
 
-def folder_uri(settings: Settings, folder: str, table: str) -> str:
+def folder_place(settings: Settings, folder: str, table: str) -> Place:
     """Return where the table of an escaped model name lies."""
     root = settings.log_uri.rstrip("/")
-    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", root):
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", root)
+    if scheme is None:
         if "%" in root:  # delta-rs decodes a local path once too often
             raise invalid(
                 "log_uri", "must not hold a %", repr(root), "Set MLFLOW_DRIFT_LOG_URI to another folder."
             )
         root = Path(root).absolute().as_uri()
-    return f"{root}/{folder}/{table}"
+    elif scheme[1].lower() not in SCHEMES:
+        raise invalid(
+            "log_uri",
+            "must be a folder or begin with s3://, gs:// or abfss://",
+            repr(root),
+            "Correct MLFLOW_DRIFT_LOG_URI.",
+        )
+    return Place(f"{root}/{folder}/{table}", _options(settings.storage, local=root.startswith(LOCAL)))
 
 
-def open_table(uri: str, version: int | None = None) -> DeltaTable | None:
+def _options(given: Mapping[str, str], *, local: bool) -> dict[str, str]:
+    for key, value in given.items():
+        if key.lower().endswith("allow_unsafe_rename") and value.lower() not in {"false", "0"}:
+            raise invalid(
+                f"storage.{key}",
+                "must not be set",
+                repr(value),
+                "It lets two machines overwrite each other's commits without a word; remove it.",
+            )
+    usual = {} if local else PATIENCE
+    return {key: value for key, value in usual.items() if key not in {k.lower() for k in given}} | dict(given)
+
+
+def open_table(place: Place, version: int | None = None) -> DeltaTable | None:
     """Open a table, or return None if there is none yet.
 
     Raises
@@ -81,11 +149,11 @@ def open_table(uri: str, version: int | None = None) -> DeltaTable | None:
     from deltalake.exceptions import DeltaError, TableNotFoundError
 
     try:
-        table = DeltaTable(uri)
+        table = DeltaTable(place.uri, storage_options=dict(place.options))
     except TableNotFoundError:
         return None
     except (DeltaError, OSError) as error:
-        raise _unreachable(uri, error) from error
+        raise unreachable(place, error) from error
     if version is None or version == table.version():
         return table
     newest = table.version()
@@ -93,17 +161,24 @@ def open_table(uri: str, version: int | None = None) -> DeltaTable | None:
         table.load_as_version(version)
     except (DeltaError, OSError, ValueError, OverflowError) as error:
         raise NotFoundError(
-            f"table_version: {uri} has no readable version {version!r} (the newest is {newest}): {error}. "
+            f"table_version: {place.uri} has no readable version {version!r} (the newest is {newest}): {brief(error)}. "
             "Pass a version that a scan's `source` names, or none for the newest."
         ) from error
     return table
 
 
-def _unreachable(uri: str, error: Exception) -> UnreachableError:
+def unreachable(place: Place, error: Exception) -> UnreachableError:
+    """Say that a table cannot be read or written."""
     return UnreachableError(
-        f"log_uri: {uri} cannot be read or written ({error}). Check MLFLOW_DRIFT_LOG_URI, the permissions and the disk; "
-        "records wait in the spool until then."
+        f"log_uri: {place.uri} cannot be read or written ({brief(error)}). Check MLFLOW_DRIFT_LOG_URI, the permissions, "
+        "the disk or the store's address and credentials; records wait in the spool until then."
     )
+
+
+def brief(error: Exception) -> str:
+    """Return an error's message on one line, without delta-rs' colours and stack."""
+    plain = re.sub(r"\x1b\[[0-9;]*m|↳", "", str(error))
+    return re.sub(r"\s+", " ", re.split(r"\n\s*0: ", plain)[0]).strip()[:500]
 
 
 def arrow_schema(table: DeltaTable) -> pa.Schema:
@@ -111,62 +186,76 @@ def arrow_schema(table: DeltaTable) -> pa.Schema:
     return pa.schema(table.schema().to_arrow())
 
 
-def append_once(uri: str, batches: Sequence[pa.Table], app_id: str, number: int) -> None:
+def append_once(place: Place, batches: Sequence[pa.Table], app_id: str, number: int) -> None:
     """Append a numbered batch, unless this application has appended it before.
 
     Parameters
     ----------
-    uri : str
+    place : Place
         The table; created if there is none.
     batches : sequence of Table
         Its rows, in tables that may differ in their columns.
     app_id, number : str, int
         Delta's application transaction. Numbers only rise, and one process at a time writes for an application;
         Delta itself refuses a repeated number only when the two commits run at once, hence the look first.
-    """
-    from deltalake import CommitProperties, Transaction, write_deltalake
-    from deltalake.exceptions import DeltaError
 
+    Raises
+    ------
+    UnreachableError
+        If the store does not answer, or other writers are always first. Whether the batch was written is then
+        open: call again with the same number.
+    """
+    from deltalake import CommitProperties, Transaction
+
+    properties = CommitProperties(app_transactions=[Transaction(app_id, number)])
     for attempt in range(1, ATTEMPTS + 1):
-        table = open_table(uri)
+        table = open_table(place)
         if table is not None and (table.transaction_version(app_id) or 0) >= number:
             return
         rows = conform(batches, None if table is None else arrow_schema(table))
-        try:
+        if _append(
+            place, table, rows, last=attempt == ATTEMPTS, partition_by=["day"], commit_properties=properties
+        ):
+            return
+        time.sleep(random.uniform(0.5, 1.0) * 0.05 * attempt)
+
+
+def append_rows(place: Place, rows: pa.Table) -> int:
+    """Append rows to a table, created if there is none; return the version at hand afterwards."""
+    for attempt in range(1, ATTEMPTS + 1):
+        if _append(place, open_table(place), rows, last=attempt == ATTEMPTS):
+            break
+        time.sleep(random.uniform(0.5, 1.0) * 0.05 * attempt)
+    table = open_table(place)
+    assert table is not None
+    return int(table.version())
+
+
+def _append(place: Place, table: DeltaTable | None, rows: pa.Table, *, last: bool, **options: Any) -> bool:
+    """Append to what was seen of a table; False if another writer was first and it is worth another look."""
+    from deltalake import write_deltalake
+    from deltalake.exceptions import CommitFailedError, DeltaError
+
+    try:
+        if table is None:
             write_deltalake(
-                uri if table is None else table,
+                place.uri,
                 rows,
                 mode="append",
                 schema_mode="merge",
-                partition_by=["day"],
-                commit_properties=CommitProperties(app_transactions=[Transaction(app_id, number)]),
+                configuration=PROPERTIES,
+                storage_options=dict(place.options),
+                **options,
             )
-        except (DeltaError, OSError) as error:
-            # Perhaps another machine was first, perhaps the answer was lost: look again.
-            if attempt == ATTEMPTS:
-                raise _unreachable(uri, error) from error
-            time.sleep(0.05 * attempt)
         else:
-            return
-
-
-def append_rows(uri: str, rows: pa.Table) -> int:
-    """Append rows to a table, created if there is none; return the version at hand afterwards."""
-    from deltalake import write_deltalake
-    from deltalake.exceptions import DeltaError
-
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            write_deltalake(uri, rows, mode="append")
-            break
-        except (DeltaError, OSError) as error:
-            # Two first writers create the table at once: one of them has to append instead.
-            if attempt == ATTEMPTS:
-                raise _unreachable(uri, error) from error
-            time.sleep(0.05 * attempt)
-    table = open_table(uri)
-    assert table is not None
-    return int(table.version())
+            write_deltalake(table, rows, mode="append", schema_mode="merge", **options)
+    except (DeltaError, OSError) as error:
+        # Another writer's commit came first, or its table: nothing of ours was written.
+        lost = isinstance(error, CommitFailedError) or (table is None and open_table(place) is not None)
+        if last or not lost:
+            raise unreachable(place, error) from error
+        return False
+    return True
 
 
 def conform(batches: Sequence[pa.Table], existing: pa.Schema | None) -> pa.Table:

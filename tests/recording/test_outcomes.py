@@ -7,7 +7,7 @@ import pytest
 
 from mlflow_drift.errors import InvalidInputError, NotFoundError, UnreachableError
 from mlflow_drift.recording import OutcomeReceipt, log_outcomes, read_window
-from mlflow_drift.recording.table import OUTCOMES, open_table, table_uri
+from mlflow_drift.recording.table import OUTCOMES, open_table, table_place
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_the_last_label_wins_and_history_stays(served):
     assert labels(served) == {"q:0": 1}
     assert log_outcomes("churn", ["q:0", "q:1"], [0, 0], settings=served).duplicates == 1
     assert labels(served) == {"q:0": 0, "q:1": 0}
-    assert len(open_table(table_uri(served, "churn", OUTCOMES)).to_pyarrow_table()) == 4
+    assert len(open_table(table_place(served, "churn", OUTCOMES)).to_pyarrow_table()) == 4
 
 
 def test_times_decide_when_labels_come_out_of_order(served):

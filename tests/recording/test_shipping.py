@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -13,8 +14,8 @@ import pandas as pd
 import pytest
 
 from mlflow_drift.errors import UnreachableError
-from mlflow_drift.recording import Recorder, keeper, read_window, ship, shipping, spool
-from mlflow_drift.recording.table import REQUESTS, open_table, table_uri
+from mlflow_drift.recording import Recorder, read_window, ship, shipping, spool
+from mlflow_drift.recording.table import REQUESTS, open_table, table_place
 
 # Children fork from a server that has imported everything once, and has no threads.
 SERVER = multiprocessing.get_context("forkserver")
@@ -22,7 +23,7 @@ SERVER.set_forkserver_preload(["mlflow_drift.recording", "deltalake", "pandas"])
 
 
 def recorded(settings, model="churn"):
-    table = open_table(table_uri(settings, model, REQUESTS))
+    table = open_table(table_place(settings, model, REQUESTS))
     return [] if table is None else table.to_pyarrow_table()["request_id"].to_pylist()
 
 
@@ -94,9 +95,14 @@ def test_a_shipper_may_die_anywhere(settings, recorder, frame, point, sealed):
     assert Counter(recorded(settings)) == Counter([*(f"q{number}" for number in range(5)), "later"])
 
 
+def shipping_every(seconds, settings):
+    return dataclasses.replace(
+        settings, recording=dataclasses.replace(settings.recording, ship_every=seconds)
+    )
+
+
 def _record_until_killed(settings, name, connection):
-    recorder = Recorder("churn", "1", settings=settings)
-    keeper.EVERY = 0.05
+    recorder = Recorder("churn", "1", settings=shipping_every(0.05, settings))
     number = 0
     while True:
         key = f"{name}-{number:06d}"
@@ -222,9 +228,8 @@ def test_the_log_away_keeps_the_spool(settings, recorder, frame):
     assert ship(settings) == 4
 
 
-def test_the_keeper_ships_by_itself(settings, recorder, frame, monkeypatch):
-    monkeypatch.setattr(keeper, "EVERY", 0.05)
-    recorder.record(frame, None, request_ids="q")
+def test_the_keeper_ships_by_itself(settings, frame):
+    Recorder("churn", "1", settings=shipping_every(0.05, settings)).record(frame, None, request_ids="q")
     deadline = time.monotonic() + 20
     while not recorded(settings) and time.monotonic() < deadline:
         time.sleep(0.05)

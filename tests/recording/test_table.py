@@ -9,7 +9,7 @@ import pytest
 from mlflow_drift.config import Settings
 from mlflow_drift.errors import InvalidInputError, NotFoundError
 from mlflow_drift.recording import Recorder, read_window
-from mlflow_drift.recording.table import append_once, conform, open_table, table_uri
+from mlflow_drift.recording.table import Place, append_once, conform, open_table, table_place
 
 
 def rows(*numbers):
@@ -17,27 +17,27 @@ def rows(*numbers):
 
 
 def test_a_number_is_appended_once(tmp_path):
-    uri = (tmp_path / "a b ü?#").as_uri()
-    append_once(uri, [rows(1)], "app", 1)
-    append_once(uri, [rows(1)], "app", 1)
-    append_once(uri, [rows(2)], "app", 2)
-    append_once(uri, [rows(2)], "another app", 1)
-    assert sorted(open_table(uri).to_pyarrow_table()["x_a"].to_pylist()) == [1, 2, 2]
+    place = Place((tmp_path / "a b ü?#").as_uri())
+    append_once(place, [rows(1)], "app", 1)
+    append_once(place, [rows(1)], "app", 1)
+    append_once(place, [rows(2)], "app", 2)
+    append_once(place, [rows(2)], "another app", 1)
+    assert sorted(open_table(place).to_pyarrow_table()["x_a"].to_pylist()) == [1, 2, 2]
 
 
 def test_a_folder_that_delta_cannot_open_is_refused(tmp_path):
     settings = Settings.load({"MLFLOW_DRIFT_HOME": str(tmp_path / "100%20")}, file=None)
     with pytest.raises(InvalidInputError, match="log_uri: must not hold a %"):
-        table_uri(settings, "churn", "requests")
+        table_place(settings, "churn", "requests")
 
 
 def test_first_writers_meet(tmp_path):
-    uri = (tmp_path / "table").as_uri()
+    place = Place((tmp_path / "table").as_uri())
     failures = []
 
     def work(name):
         try:
-            append_once(uri, [rows(name)], f"app {name}", 1)
+            append_once(place, [rows(name)], f"app {name}", 1)
         except Exception as error:
             failures.append(error)
 
@@ -47,15 +47,15 @@ def test_first_writers_meet(tmp_path):
     for thread in threads:
         thread.join()
     assert failures == []
-    assert sorted(open_table(uri).to_pyarrow_table()["x_a"].to_pylist()) == list(range(6))
+    assert sorted(open_table(place).to_pyarrow_table()["x_a"].to_pylist()) == list(range(6))
 
 
 def test_versions_that_do_not_exist(tmp_path):
-    uri = (tmp_path / "table").as_uri()
-    assert open_table(uri) is None
-    append_once(uri, [rows(1)], "app", 1)
+    place = Place((tmp_path / "table").as_uri())
+    assert open_table(place) is None
+    append_once(place, [rows(1)], "app", 1)
     with pytest.raises(NotFoundError, match="table_version"):
-        open_table(uri, 99)
+        open_table(place, 99)
 
 
 @pytest.mark.parametrize(
