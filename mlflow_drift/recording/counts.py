@@ -31,6 +31,7 @@ __all__ = [
     "publish",
     "read_counts",
     "watch",
+    "watched",
 ]
 
 ERROR_LENGTH = 300
@@ -62,6 +63,11 @@ _publishing = threading.Lock()
 def watch(folder: Path, model: str, version: str | None, stats: RecorderStats) -> None:
     """See to it that these counts are written down for other processes to read."""
     _watched.setdefault(folder, _Watched(model)).stats[version or ""].append(stats)
+
+
+def watched() -> list[tuple[str, str]]:
+    """Return (model, version) of everything that this process records or would record; "" for no version."""
+    return [(one.model, version) for one in list(_watched.values()) for version in list(one.stats)]
 
 
 def note_shipment(folder: Path) -> None:

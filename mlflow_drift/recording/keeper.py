@@ -56,7 +56,7 @@ class _Kept:
                 if writer.folder == self.folder:
                     writer.seal(older_than=writer.max_age)
         try:
-            if ship_folder(self.folder, self.settings):
+            if self.folder.is_dir() and ship_folder(self.folder, self.settings):
                 note_shipment(self.folder)
         except BaseException as error:  # noqa: BLE001 - the log may be away for hours; a panic of its library is no Exception
             self._failed(error)

@@ -47,6 +47,7 @@ FRAME = struct.Struct("<II")
 LARGEST_FRAME = (1 << 32) - 1
 SEGMENT_BYTES = 16 << 20
 SEGMENTS_PER_FOLDER = 16
+QUARANTINE = "quarantine"
 RETRY_AFTER = 0.25
 STALE_NEW = 60.0
 IOV_MAX = 512
@@ -231,8 +232,8 @@ def _sync_folder(folder: Path) -> None:
 
 def _folder_bytes(folder: Path) -> int:
     total = 0
-    for place in (folder, folder / "quarantine"):
-        with contextlib.suppress(FileNotFoundError), os.scandir(place) as entries:
+    for place in (folder, folder / QUARANTINE):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(place) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):
                     if entry.is_file(follow_symlinks=False):
@@ -326,8 +327,21 @@ def segments(folder: Path) -> dict[str, Path]:
     """Return the segments of a folder by stem, oldest first; sealed ones win over their former name."""
     found: dict[str, Path] = {}
     for suffix in (".open", ".seg"):
-        found.update({path.stem: path for path in folder.glob(f"*{suffix}")})
+        found.update({path.stem: path for path in _named(folder, suffix)})
     return dict(sorted(found.items()))
+
+
+def _named(folder: Path, suffix: str, *, files: bool = True) -> list[Path]:
+    """Return a folder's plain files with that suffix, or else what bears it without being one."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                Path(entry.path)
+                for entry in entries
+                if entry.name.endswith(suffix) and entry.is_file(follow_symlinks=False) == files
+            )
+    except FileNotFoundError:
+        return []
 
 
 def recover(folder: Path) -> list[Path]:
@@ -338,17 +352,29 @@ def recover(folder: Path) -> list[Path]:
     list of Path
         The segments that were adopted.
     """
-    for path in folder.glob("*.new"):
+    for path in _named(folder, ".new"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > STALE_NEW:
                 path.unlink()
-    return [sealed for path in sorted(folder.glob("*.open")) if (sealed := _adopt(path)) is not None]
+    for suffix in (".new", ".open", ".seg"):
+        for path in _named(folder, suffix, files=False):
+            _set_aside(path)
+    return [sealed for path in _named(folder, ".open") if (sealed := _adopt(path)) is not None]
+
+
+def _set_aside(path: Path) -> None:
+    """Move what only bears a segment's name (a folder, a link, a pipe) out of the way, as it is."""
+    place = path.parent / QUARANTINE
+    place.mkdir(exist_ok=True, mode=0o700)
+    with contextlib.suppress(FileNotFoundError):
+        kept = path.rename(place / f"{path.name}.{time.time_ns()}")
+        logger.warning("%s is no file, and none of ours: it lies in %s", path, kept)
 
 
 def _adopt(path: Path) -> Path | None:
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except (FileNotFoundError, PermissionError):  # sealed meanwhile, or another user's
         return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -366,7 +392,7 @@ def quarantine(path: Path, sound: int) -> Path:
 
     The segment itself stays as it is: whoever ships its sound part deletes it afterwards.
     """
-    place = path.parent / "quarantine"
+    place = path.parent / QUARANTINE
     place.mkdir(exist_ok=True, mode=0o700)
     kept = place / f"{path.stem}.from-{sound}"
     with path.open("rb") as source, kept.open("wb") as target:
