@@ -121,23 +121,24 @@ class Window:
     ----------
     features : DataFrame of n rows
         The model's inputs.
-    predictions : array of shape (n,) or (n, k), optional
+    predictions : array of shape (n,), (n, k) or (n, …), optional
         What the model answered.
     labels : Series of n values, optional
         The outcomes known so far; missing where none has arrived.
     times : DatetimeIndex of n values in UTC, optional
         When each row was predicted.
-    request_ids : array of n strings, optional
-        The row ids under which labels arrive.
+    request_ids : array of n strings, or a sequence that behaves like one, optional
+        The row ids under which labels arrive; those of recorded rows are read when they are first used.
     source : mapping
-        Where the rows come from: table, table_version, model, versions; kept in the audit log.
+        Where the rows come from, enough to read them again (:func:`mlflow_drift.recording.reread`); kept in the
+        audit log.
     """
 
     features: pd.DataFrame
     predictions: NDArray[Any] | None = None
     labels: pd.Series | None = None
     times: pd.DatetimeIndex | None = None
-    request_ids: NDArray[Any] | None = None
+    request_ids: Any = None
     source: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:

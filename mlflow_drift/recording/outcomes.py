@@ -18,7 +18,7 @@ from mlflow_drift.errors import DriftError, InvalidInputError, NotFoundError, Un
 from mlflow_drift.inputs import as_labels, check_name
 from mlflow_drift.models import model_exists
 from mlflow_drift.recording.files import data_files
-from mlflow_drift.recording.ids import RowIds
+from mlflow_drift.recording.lazy_ids import RowIds
 from mlflow_drift.recording.privacy import stored_ids
 from mlflow_drift.recording.shipping import ship
 from mlflow_drift.recording.table import (

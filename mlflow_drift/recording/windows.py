@@ -17,7 +17,7 @@ from mlflow_drift.errors import NotFoundError, invalid
 from mlflow_drift.inputs import check_count, check_name
 from mlflow_drift.recording.decoding import tensors
 from mlflow_drift.recording.files import ALWAYS, Span, data_files
-from mlflow_drift.recording.ids import RowIds
+from mlflow_drift.recording.lazy_ids import RowIds
 from mlflow_drift.recording.names import PREDICTION, meaning
 from mlflow_drift.recording.outcomes import known_labels
 from mlflow_drift.recording.promotions import promoted_at
