@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mlflow_drift.config import PipelineConfig, Settings
+from mlflow_drift.config import (
+    ColumnRule,
+    PipelineConfig,
+    RecordingSettings,
+    Settings,
+    parse_bytes,
+    parse_duration,
+)
 from mlflow_drift.errors import ConfigError, InvalidInputError
 
 
@@ -31,6 +41,10 @@ def test_defaults_lie_in_the_working_folder(tmp_path: Path) -> None:
 
 def test_defaults_lie_beside_a_local_mlflow_database() -> None:
     assert load(MLFLOW_TRACKING_URI="sqlite:////srv/ml/mlflow.db").home == Path("/srv/ml/mlflow_drift_data")
+
+
+def write(text: str) -> None:
+    Path("mlflow-drift.toml").write_text(text + "\n", encoding="utf-8")
 
 
 VARIABLES = [
@@ -64,6 +78,10 @@ def test_every_setting_has_its_test() -> None:
         "protected_aliases",
         "protected_stages",
         "evidence_key",
+        "hash_key",
+        "storage",
+        "recording",
+        "recording_by_model",
     }
     assert covered == {field.name for field in dataclasses.fields(Settings)}
 
@@ -82,10 +100,14 @@ def test_protected_places_come_from_the_file() -> None:
     assert settings.protected_stages == ()
 
 
-def test_the_key_comes_from_the_environment_alone() -> None:
-    assert load(MLFLOW_DRIFT_EVIDENCE_KEY="secret").evidence_key == "secret"
-    Path("mlflow-drift.toml").write_text('evidence_key = "secret"\n', encoding="utf-8")
-    with pytest.raises(ConfigError, match="unknown keys"):
+@pytest.mark.parametrize("key", ["evidence_key", "hash_key"])
+def test_secrets_come_from_the_environment_alone_and_are_not_shown(key: str) -> None:
+    settings = load(**{f"MLFLOW_DRIFT_{key.upper()}": "s3cret"})
+    assert getattr(settings, key) == "s3cret"
+    assert "s3cret" not in repr(settings)
+    assert getattr(load(**{f"MLFLOW_DRIFT_{key.upper()}": ""}), key) is None
+    write(f'{key} = "s3cret"')
+    with pytest.raises(ConfigError, match=r"unknown keys.*MLFLOW_DRIFT_HASH_KEY alone"):
         load()
 
 
@@ -130,6 +152,206 @@ def test_a_binary_file_is_no_configuration() -> None:
 def test_a_wrong_gate_in_the_environment() -> None:
     with pytest.raises(ConfigError, match="MLFLOW_DRIFT_GATE"):
         load(MLFLOW_DRIFT_GATE="maybe")
+
+
+RECORDING = [
+    ("sample", 1.0, "0.5", 0.5, "0.25", 0.25),
+    ("columns", {}, '{a = "drop"}', {"a": "drop"}, "b=hash", {"a": "drop", "b": "hash"}),
+    ("retention", None, '"90d"', dt.timedelta(days=90), "36h", dt.timedelta(hours=36)),
+    ("spool_limit", 1 << 30, '"64 MiB"', 64 << 20, "2GB", 2 * 10**9),
+    ("ship_every", 5.0, "30", 30.0, "0.5", 0.5),
+    ("fsync", False, "true", True, "no", False),
+]
+
+
+@pytest.mark.parametrize(("key", "default", "in_file", "from_file", "text", "from_variable"), RECORDING)
+def test_recording_settings_follow_the_same_order(
+    key: str, default: Any, in_file: str, from_file: Any, text: str, from_variable: Any
+) -> None:
+    variable = f"MLFLOW_DRIFT_{key.upper()}"
+    assert getattr(load().recording, key) == default
+    write(f"[recording]\n{key} = {in_file}")
+    assert getattr(load().recording, key) == from_file
+    assert getattr(load(**{variable: text}).recording, key) == from_variable
+    assert getattr(load(**{variable: ""}).recording, key) == from_file, "an empty variable counts as unset"
+
+
+@pytest.mark.parametrize(("key", "default", "in_file", "from_file", "text", "from_variable"), RECORDING)
+def test_a_model_may_have_its_own(
+    key: str, default: Any, in_file: str, from_file: Any, text: str, from_variable: Any
+) -> None:
+    write(f'[recording.models."team/churn"]\n{key} = {in_file}')
+    settings = load()
+    assert getattr(settings.recording_of("team/churn"), key) == from_file
+    assert getattr(settings.recording_of("other"), key) == default
+    settings = load(**{f"MLFLOW_DRIFT_{key.upper()}": text})
+    assert getattr(settings.recording_of("team/churn"), key) == from_variable, (
+        "a variable beats the whole file"
+    )
+
+
+def test_every_recording_setting_has_its_test() -> None:
+    assert {key for key, *_ in RECORDING} == {field.name for field in dataclasses.fields(RecordingSettings)}
+
+
+def test_a_models_columns_join_the_general_ones_and_may_lift_them() -> None:
+    write("""
+        [recording]
+        sample = 0.5
+        columns = {email = "drop", "home town" = "hash"}
+        [recording.models.churn]
+        columns = {email = "keep", age = "bucket:18,65"}
+        """)
+    settings = load()
+    churn = settings.recording_of("churn")
+    assert churn.sample == 0.5
+    assert churn.columns == {"email": "keep", "home town": "hash", "age": "bucket:18,65"}
+    assert set(churn.rules) == {"home town", "age"}
+    assert settings.recording.columns == {"email": "drop", "home town": "hash"}
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("email=drop", {"email": "drop"}),
+        ("email=drop,age=bucket:18,65,zip=mask:2", {"email": "drop", "age": "bucket:18,65", "zip": "mask:2"}),
+        (" email = drop ; age=bucket:18,65 ;", {"email": "drop", "age": "bucket:18,65"}),
+        ("home town=hash\nä=drop", {"home town": "hash", "ä": "drop"}),
+        ("a=b=drop", {"a=b": "drop"}),
+        ("request_id=hash", {"request_id": "hash"}),
+    ],
+)
+def test_columns_in_one_variable(text: str, columns: dict[str, str]) -> None:
+    assert load(MLFLOW_DRIFT_COLUMNS=text).recording.columns == columns
+
+
+@pytest.mark.parametrize("text", ["email", "=drop", "email=", "email=drop,;,", "a=drop;b"])
+def test_a_variable_that_holds_no_pairs(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"MLFLOW_DRIFT_COLUMNS|columns: the rule of 'email'"):
+        load(MLFLOW_DRIFT_COLUMNS=text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("keep", ColumnRule("keep")),
+        ("drop", ColumnRule("drop")),
+        ("hash", ColumnRule("hash")),
+        ("mask", ColumnRule("mask")),
+        ("mask:4", ColumnRule("mask", last=4)),
+        ("bucket:0.5", ColumnRule("bucket", width=0.5)),
+        ("bucket:-10, 0, 10", ColumnRule("bucket", edges=(-10.0, 0.0, 10.0))),
+    ],
+)
+def test_rules(text: str, rule: ColumnRule) -> None:
+    assert ColumnRule.parse(text) == rule
+
+
+BAD_RULES = [
+    *("", "Drop", "drop:1", "hash:", "mask:", "mask:-1", "mask:four", "mask:٤", "bucket", "bucket:"),
+    *(
+        "bucket:0",
+        "bucket:-5",
+        "bucket:nan",
+        "bucket:inf",
+        "bucket:a",
+        "bucket:18,",
+        "bucket:65,18",
+        "bucket:1,1",
+    ),
+]
+
+
+@pytest.mark.parametrize("text", BAD_RULES)
+def test_a_wrong_rule_names_its_column(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^columns: the rule of 'age': must be \"keep\", .*; got "):
+        RecordingSettings(columns={"age": text})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sample": 0}, "^sample: must be a number above 0 and at most 1; got 0. MLFLOW_DRIFT_RECORD=false"),
+        *(
+            ({"sample": value}, "^sample: must be a number")
+            for value in (-1, 1.01, "all", True, None, math.nan)
+        ),
+        *(
+            ({"ship_every": value}, "^ship_every: must be")
+            for value in (0, -1, "soon", math.inf, math.nan, None)
+        ),
+        *(
+            ({"spool_limit": value}, "^spool_limit: must be")
+            for value in (0, -5, "0GB", "big", "1XB", True, None)
+        ),
+        *(
+            ({"retention": value}, "^retention: must be")
+            for value in (90, "90", "0d", "-1d", "d", "9" * 20 + "d", True)
+        ),
+        *(({"fsync": value}, "^fsync: must be true or false; got") for value in ("perhaps", 2, None, "")),
+        *(
+            ({"columns": value}, "^columns: must map columns to rules; got")
+            for value in ("a=drop", ["a"], None, 3)
+        ),
+        (
+            {"columns": {"request_id": "drop"}},
+            "^columns: the rule of 'request_id' must be \"hash\"; got 'drop'",
+        ),
+        ({"columns": {"age": 10}}, "^columns: the rule of 'age': must be"),
+    ],
+)
+def test_a_wrong_recording_setting_is_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        RecordingSettings(**values)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("recording = 3", "^recording: must be a table; got 3. Write"),
+        ("[recording]\nsamples = 0.5", r"^recording: unknown keys \['samples'\].*sample, columns"),
+        (
+            "[recording]\nsample = 2",
+            r"^recording.sample: must be .*; got 2\..*\[recording\].*MLFLOW_DRIFT_SAMPLE",
+        ),
+        ("[recording]\nretention = 90", "^recording.retention: must be a span of time .*; got 90"),
+        ("[recording]\nmodels = 3", "^recording.models: must be a table; got 3"),
+        ("[recording.models]\nchurn = 3", "^recording.models.churn: must be a table; got 3"),
+        ("[recording.models.churn]\nsamples = 1", r"^recording.models.churn: unknown keys \['samples'\]"),
+        ('[recording.models.churn]\ncolumns = {a = "b"}', "^recording.models.churn.columns: the rule of 'a'"),
+        ("storage = 3", "^storage: must be a table"),
+        ("[storage]\nkey = [1]", "^storage.key: must be text, a number or a boolean; got list"),
+    ],
+)
+def test_a_broken_recording_table_is_named(text: str, message: str) -> None:
+    write(text)
+    with pytest.raises(ConfigError, match=message):
+        load()
+
+
+def test_storage_options_are_text_and_are_not_shown() -> None:
+    write('[storage]\nAWS_ALLOW_HTTP = true\nretries = 3\nAWS_SECRET_ACCESS_KEY = "s3cret"')
+    settings = load()
+    assert settings.storage == {"AWS_ALLOW_HTTP": "true", "retries": "3", "AWS_SECRET_ACCESS_KEY": "s3cret"}
+    assert "s3cret" not in repr(settings)
+
+
+@given(
+    st.integers(1, 10**6), st.sampled_from(["", "B", "kB", "MB", "GB", "TB", "KiB", "mib", "GiB", "TiB", "K"])
+)
+def test_sizes(number: int, unit: str) -> None:
+    letter = unit.lower().removesuffix("b").removesuffix("i")
+    power = ["", "k", "m", "g", "t"].index(letter)
+    expected = number * (1024 if "i" in unit.lower() else 1000) ** power
+    assert parse_bytes(f"{number} {unit}", "size") == expected
+    assert parse_bytes(expected, "size") == expected
+
+
+@given(st.integers(1, 1000), st.sampled_from("smhdw"))
+def test_spans(number: int, unit: str) -> None:
+    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[unit]
+    assert parse_duration(f"{number}{unit}", "span") == dt.timedelta(seconds=number * seconds)
+    assert parse_duration(dt.timedelta(seconds=number), "span") == dt.timedelta(seconds=number)
 
 
 def test_the_process_environment_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
