@@ -14,11 +14,12 @@ import pandas as pd
 from mlflow_drift.errors import DriftError, InvalidInputError, invalid
 from mlflow_drift.hooks.parts import TrainingRequest
 from mlflow_drift.retraining.ewc import ElasticPenalty, diagonal_fisher
+from mlflow_drift.tensors import describe, is_tensor, unframed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Functions", "check_callable", "worse_by"]
+__all__ = ["FISHER_ROWS", "Functions", "check_callable", "worse_by"]
 
 FISHER_ROWS = 256
 LOWER_IS_BETTER = frozenset(
@@ -116,7 +117,12 @@ class Functions:
         self._as_arrays = as_arrays
 
     def _rows(self, features: pd.DataFrame) -> Any:
-        return features.to_numpy() if self._as_arrays else features
+        if not self._as_arrays:
+            return features
+        tensors = {
+            name: describe(features[name], name, "features") for name in features if is_tensor(features[name])
+        }
+        return unframed(features, tensors, named=False) if tensors else features.to_numpy()
 
     def _answers(self, labels: pd.Series) -> Any:
         return labels.to_numpy() if self._as_arrays else labels

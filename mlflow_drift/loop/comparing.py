@@ -45,7 +45,8 @@ def validate(
     challenger, champion : str or int
         Versions or aliases.
     data : (X, y), optional
-        Rows and labels that neither model was trained on, in time order. By default the recorded and
+        Rows and labels that neither model was trained on, in time order. Where a model answers one score a class,
+        as networks do, and the labels are the classes' numbers, the largest score is its answer. By default the recorded and
         labelled requests that are newer than the challenger's training rows.
     alpha : float in (0, 1)
         Rate at which a challenger that is no better may pass, however often it is validated.
@@ -107,7 +108,8 @@ def labelled_since_training(name: str, version: str, settings: Settings | None =
     if stated is None:
         since = pd.Timestamp(find_version(name, version).creation_timestamp, unit="ms", tz="UTC")
     else:
-        since = pd.Timestamp(stated)
+        # UTC where it names no zone, as everywhere.
+        since = pd.to_datetime(stated, utc=True)
     window = read_window(name, since=since.to_pydatetime(), settings=settings)
     labelled = restored(window, load_profile(f"models:/{name}/{version}")).labelled()
     # The reader includes its bound; the row trained on last must not judge its own model.
@@ -137,12 +139,27 @@ def _given(data: Any, model_uri: str) -> Window:
 def _predict(model_uri: str, window: Window) -> Any:
     predictor = load_predictor(model_uri)
     try:
-        return predictor.predict(_as_declared(window.features, predictor.metadata.get_input_schema()))
+        rows = _as_declared(window.features, predictor.metadata.get_input_schema())
+        return _decided(predictor.predict(rows), window.labels)
     except Exception as error:
         raise InvalidInputError(
             f"{model_uri}: must answer the {len(window)} validation rows; {type(error).__name__}: {_short(error)} "
             "Check the model's signature against the rows."
         ) from error
+
+
+def _decided(answer: Any, labels: Any) -> Any:
+    """Return the class of the largest score, where a model answers a score a class and the labels number the classes."""
+    scores = answer.to_numpy() if isinstance(answer, pd.DataFrame) else answer
+    if (
+        not isinstance(scores, np.ndarray)
+        or scores.ndim != 2
+        or scores.shape[1] < 2
+        or scores.dtype.kind != "f"
+    ):
+        return answer
+    numbered = pd.Series(labels).isin(range(scores.shape[1])).all()
+    return scores.argmax(axis=1) if numbered and not np.isnan(scores).any() else answer
 
 
 def _as_declared(rows: pd.DataFrame, schema: Schema | None) -> Any:

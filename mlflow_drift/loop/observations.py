@@ -13,7 +13,7 @@ import pandas as pd
 
 from mlflow_drift.errors import invalid
 from mlflow_drift.inputs import as_frame, as_labels, match_columns
-from mlflow_drift.reference import ReferenceProfile, require_compatible
+from mlflow_drift.reference import ReferenceProfile, require_compatible, require_shape
 from mlflow_drift.values import Window
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def _as_rows(features: Any, reference: ReferenceProfile) -> pd.DataFrame | NDArr
         isinstance(features, np.ndarray)
         and features.dtype.kind == "f"
         and set(reference.kinds) == {"numeric"}
+        and not reference.tensors
     ):
         rows = features.reshape(1, -1) if features.ndim == 1 else features
         if rows.ndim == 2 and rows.shape[0] and rows.shape[1] == len(reference.names):
@@ -76,12 +77,22 @@ def _as_rows(features: Any, reference: ReferenceProfile) -> pd.DataFrame | NDArr
         features = features.to_frame().T.infer_objects()
     elif isinstance(features, Mapping) and all(np.ndim(value) == 0 for value in features.values()):
         features = pd.DataFrame([dict(features)])
+    elif isinstance(features, np.ndarray) and [features.shape] == [
+        one.shape for one in reference.tensors.values()
+    ]:
+        features = features[None]
     elif not isinstance(features, (pd.DataFrame, Mapping)) and np.ndim(features) == 1:
         features = [list(features)]
     frame = as_frame(features, "features", all_missing="allow")
-    frame = match_columns(frame, reference.names, "features", "the reference data")
-    for name, kind in zip(reference.names, reference.kinds, strict=True):
-        if kind == "numeric" and frame[name].dtype.kind not in "iufb":
+    frame = match_columns(frame, reference.inputs, "features", "the reference data")
+    kinds = dict(zip(reference.names, reference.kinds, strict=True))
+    for name in reference.inputs:
+        require_shape(reference.tensors.get(name), frame[name], name, parameter="features")
+        kind = kinds.get(name)
+        if kind is None:
+            # The caller may change his array afterwards.
+            frame[name] = [cell.copy() if isinstance(cell, np.ndarray) else cell for cell in frame[name]]
+        elif kind == "numeric" and frame[name].dtype.kind not in "iufb":
             frame[name] = _to_number(frame[name], name)
         else:
             require_compatible(kind, frame[name], name, parameter="features")

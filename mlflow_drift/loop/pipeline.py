@@ -19,7 +19,7 @@ from mlflow_drift.errors import InvalidInputError, NotFittedError, invalid
 from mlflow_drift.hooks import announce, parts
 from mlflow_drift.hooks.parts import PolicyContext
 from mlflow_drift.inputs import as_frame, as_labels, match_columns
-from mlflow_drift.loop.callables import Functions
+from mlflow_drift.loop.callables import FISHER_ROWS, Functions
 from mlflow_drift.loop.cycle import CycleResult, newest_time, split_newest, training_rows, with_user_metrics
 from mlflow_drift.loop.detecting import detect
 from mlflow_drift.loop.observations import Batch, Observations, as_batch
@@ -140,7 +140,7 @@ class DriftAwareRetrainingPipeline:
             4 * self.config.min_samples_for_retrain,
             self.config.validation_max_samples,
         )
-        self._observations = Observations(self._profile.names, capacity)
+        self._observations = Observations(self._profile.inputs, capacity)
         self._since_scan, self._report, self._shadow = 0, None, None
         self._previous, self._retrained_at = [], None
 
@@ -285,7 +285,7 @@ class DriftAwareRetrainingPipeline:
             )
         frame = match_columns(
             as_frame(data, "validation_data", all_missing="allow"),
-            profile.names,
+            profile.inputs,
             "validation_data",
             "the reference data",
         )
@@ -330,7 +330,9 @@ class DriftAwareRetrainingPipeline:
         request = assemble(
             labelled, model=model, action=decision.action, replayed=replayed, seed=self.config.random_state
         )
-        penalty = None if profile.target is None else functions.penalty(model, profile.frame, profile.target)
+        # A profile keeps no tensor's elements; the replay buffer does.
+        past = self._replay.sample(FISHER_ROWS, rng) if profile.tensors else (profile.frame, profile.target)
+        penalty = None if profile.target is None or past[0].empty else functions.penalty(model, *past)
         request = dataclasses.replace(request, context={"penalty": penalty})
         candidate = train_candidate(
             request,
@@ -485,7 +487,7 @@ class DriftAwareRetrainingPipeline:
         report, cycle = self._report, self._cycle
         return {
             "reference_set": self._profile is not None,
-            "features": list(self._profile.names) if self._profile else [],
+            "features": list(self._profile.inputs) if self._profile else [],
             "policy": self._policy.name,
             "rows_monitored": self._counters.rows,
             "rows_buffered": observations.n_rows if observations else 0,

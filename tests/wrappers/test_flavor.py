@@ -305,5 +305,20 @@ def test_ids_that_are_no_text_are_recorded(tracking, rows, target):
     log_model(model, reference=numeric, registered_model_name="churn", id_column="order", **QUICK)
     served = mlflow.pyfunc.load_model("models:/churn/1")
     served.predict(numeric[:1], params={"request_id": "q\ud800"})
-    served.predict(numeric[:1].assign(order=pd.Series(["o\udfff"], dtype=object)))
-    assert read_window("churn").request_ids.tolist() == ["q?", "o?"]
+    served.predict(numeric[:4].assign(order=[17, 2**60, 17.5, "x\n\0~é"]))
+    served.predict(numeric[:3].assign(order=[18, None, 20]), params={"request_id": "r"})
+    served.predict(numeric[:2].assign(order=["", "21"]), params={"request_id": "s"})
+    served.predict(numeric[:1], params={"request_id": "absent"})
+    assert read_window("churn").request_ids.tolist() == [
+        "q?",
+        "17",
+        str(2**60),
+        "17.5",
+        "x\n\0~é",
+        "18",
+        "r:1",
+        "20",
+        "s:0",
+        "21",
+        "absent",
+    ]
