@@ -1,7 +1,23 @@
 """Records back into tables: Arrow columns of the few types that the inference log holds.
 
-Integers become int64, floats float64, dates microseconds (UTC where they were aware), everything else that is
-not one plain type throughout becomes text. A column never fails to decode.
+====================================================  ===========================================================
+given                                                 kept as
+====================================================  ===========================================================
+integers of 8 to 64 bits, nullable ones, in objects   int64; text if one of a request's is beyond it
+floats of 16 to 80 bits, nullable ones, in objects    float64; NaN is missing
+booleans                                              bool
+dates of any unit                                     timestamp of microseconds: UTC if aware, without zone if not;
+                                                      ISO text if one lies outside the years 1 to 9999
+durations                                             int64 of microseconds; text if one is beyond it
+text; categories                                      string (half surrogate pairs become "?"); what the levels are
+tensors of any shape, cells that are arrays           binary, the bytes of a ``.npy`` file, in a column ``…:npy``
+bytes                                                 base64 text
+lists, mappings, Pydantic's models                    JSON text
+complex numbers, decimals, periods, intervals, …      the text that ``str`` or ``isoformat`` gives
+several of these in one column                        text
+====================================================  ===========================================================
+
+None, NaN, NA and NaT are missing. A column never fails to decode.
 """
 
 from __future__ import annotations
@@ -18,10 +34,13 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from mlflow_drift.recording.columns import BUFFERS, Column, read_block
 from mlflow_drift.recording.encoding import KIND_LAYOUT, RECORD
+from mlflow_drift.recording.ids import row_ids
 from mlflow_drift.recording.names import PREDICTION, feature_column, prediction_column
+from mlflow_drift.recording.text import utf8
 
-__all__ = ["FIXED", "TENSOR", "decode", "row_ids", "tensor", "tensors"]
+__all__ = ["FIXED", "TENSOR", "decode", "tensor", "tensors"]
 
 FIXED = pa.schema(
     [
@@ -34,24 +53,6 @@ FIXED = pa.schema(
 )
 DAY_US = 86_400_000_000
 TENSOR = ":npy"
-
-
-def row_ids(request_id: str, n: int) -> list[str]:
-    """Return the ids under which a request's rows are recorded and its labels arrive.
-
-    Parameters
-    ----------
-    request_id : str
-        The request's id.
-    n : int
-        How many rows it had.
-
-    Examples
-    --------
-    >>> row_ids("a", 1), row_ids("b", 2)
-    (['a'], ['b:0', 'b:1'])
-    """
-    return [request_id] if n == 1 else [f"{request_id}:{row}" for row in range(n)]
 
 
 def tensor(value: bytes) -> np.ndarray[Any, Any]:
@@ -172,20 +173,23 @@ def _record(payload: memoryview, layouts: Mapping[int, Mapping[str, Any]]) -> tu
 
 def _table(layout: Mapping[str, Any], records: Sequence[_Record]) -> pa.Table:
     names, answers = layout["names"], layout["answer_names"]
-    inputs: dict[int, pa.Array] = {}
-    outputs: dict[int, pa.Array] = {}
+    inputs: dict[int, tuple[str, Column]] = {}
+    outputs: dict[int, tuple[str, Column]] = {}
     position = 0
     for number, (kind, dtype, columns) in enumerate(layout["blocks"]):
-        width = 2 if kind == "masked" else 1
+        width = BUFFERS.get(kind, 1)
         parts = [(record.rows, record.buffers[position : position + width]) for record in records]
+        found = read_block(kind, dtype, len(columns), parts)
+        ending = TENSOR if kind in {"tensor", "cells"} else ""
         target = inputs if number < layout["input_blocks"] else outputs
-        target.update(zip(columns, _columns(kind, dtype, parts), strict=True))
+        target.update({column: (ending, values) for column, values in zip(columns, found, strict=True)})
         position += width
     table = _fixed(layout, records)
     for j, name in enumerate(names):
-        table = table.append_column(feature_column(name), inputs[j])
+        table = table.append_column(feature_column(name) + inputs[j][0], inputs[j][1])
     for j, name in enumerate(answers):
-        table = table.append_column(PREDICTION if len(answers) == 1 else prediction_column(name), outputs[j])
+        column = PREDICTION if len(answers) == 1 else prediction_column(name)
+        table = table.append_column(column + outputs[j][0], outputs[j][1])
     return table
 
 
@@ -194,7 +198,7 @@ def _fixed(layout: Mapping[str, Any], records: Sequence[_Record]) -> pa.Table:
     time_us = np.repeat(np.array([record.time_ns // 1000 for record in records], dtype=np.int64), counts)
     return pa.table(
         {
-            "request_id": pa.array([_text(name) for record in records for name in record.ids], pa.string()),
+            "request_id": pa.array([utf8(name) for record in records for name in record.ids], pa.string()),
             "row": pa.array(np.concatenate([np.arange(count) for count in counts]), pa.int32()),
             "time": pa.array(time_us).cast(pa.timestamp("us", "UTC")),
             "day": pa.array((time_us // DAY_US).astype(np.int32)).cast(pa.date32()),
@@ -202,64 +206,3 @@ def _fixed(layout: Mapping[str, Any], records: Sequence[_Record]) -> pa.Table:
         },
         schema=FIXED,
     )
-
-
-Parts = Sequence[tuple[int, Sequence[memoryview]]]
-
-
-def _columns(kind: str, dtype: str, parts: Parts) -> list[pa.Array]:
-    if kind == "json":
-        lists = [json.loads(bytes(buffers[0])) for _, buffers in parts]
-        return [_from_objects([value for part in lists for value in part[j]]) for j in range(len(lists[0]))]
-    unit, _, aware = dtype.partition(" ")
-    numpy_dtype = np.dtype(unit)
-    if kind == "rows":
-        matrices = [np.frombuffer(b[0], numpy_dtype).reshape(rows, -1).T for rows, b in parts]
-    else:
-        matrices = [np.frombuffer(b[0], numpy_dtype).reshape(-1, rows) for rows, b in parts]
-    masks = [np.frombuffer(b[1], bool) for _, b in parts] if kind == "masked" else None
-    mask = np.concatenate(masks) if masks else None
-    return [
-        _from_numbers(np.ascontiguousarray(column), mask, bool(aware))
-        for column in np.concatenate(matrices, 1)
-    ]
-
-
-def _from_numbers(values: np.ndarray[Any, Any], mask: np.ndarray[Any, Any] | None, aware: bool) -> pa.Array:
-    kind = values.dtype.kind
-    if kind in "mM":
-        unit = np.datetime_data(values.dtype)[0]
-        if unit not in {"s", "ms", "us", "ns"}:
-            values = values.astype(f"{kind}8[s]")
-        micros = values.astype(f"{kind}8[us]")
-        if kind == "m":
-            return pa.array(micros.view(np.int64), pa.int64(), mask=np.isnat(micros))
-        dates = pa.array(micros, from_pandas=True)
-        return dates.cast(pa.timestamp("us", "UTC")) if aware else dates
-    if kind == "u" and values.dtype.itemsize == 8 and (values >= 1 << 63).any():
-        return pa.array([str(value) for value in values.tolist()], pa.string(), mask=mask)
-    target = {"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float64}[kind]
-    return pa.array(values.astype(target), mask=mask, from_pandas=True)
-
-
-def _from_objects(values: list[Any]) -> pa.Array:
-    values = [None if isinstance(value, float) and value != value else value for value in values]  # noqa: PLR0124
-    kinds = {type(value) for value in values} - {type(None)}
-    if kinds <= {bool}:
-        return pa.array(values, pa.bool_()) if kinds else pa.nulls(len(values), pa.null())
-    if kinds == {int} and all(value is None or -(1 << 63) <= value < 1 << 63 for value in values):
-        return pa.array(values, pa.int64())
-    if kinds <= {int, float} and all(type(v) is not int or abs(v) <= 1 << 53 for v in values):
-        return pa.array([None if value is None else float(value) for value in values], pa.float64())
-    return pa.array([None if value is None else _text(value) for value in values], pa.string())
-
-
-def _text(value: Any) -> str:
-    text = (
-        value
-        if isinstance(value, str)
-        else json.dumps(value)
-        if isinstance(value, (list, dict))
-        else str(value)
-    )
-    return text.encode(errors="replace").decode()

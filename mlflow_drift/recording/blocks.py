@@ -1,0 +1,288 @@
+"""A model's input or answer as blocks of memory, copied as they lie: one copy a pandas block, however many columns it has.
+
+========  ==================================================  =================================
+kind      stands for                                          its buffers
+========  ==================================================  =================================
+rows      a matrix of n rows by k columns                     the numbers, row by row
+cols      the same                                            the numbers, column by column
+masked    a column of numbers, some missing                   the numbers; a byte each
+codes     a long categorical column                           its levels (JSON); the codes
+arrow     columns whose memory is Arrow's: long text, …       one Arrow IPC stream
+tensor    a column whose n cells are arrays of one shape      the whole shape; the numbers
+cells     a column whose n cells are any arrays, or missing   dtypes and shapes (JSON); the numbers
+json      text and other objects, of all columns together     one JSON list a column
+========  ==================================================  =================================
+
+Numbers keep their byte order. A dtype is NumPy's, of text without its width; "aware" follows for UTC instants.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from mlflow_drift.recording.arrays import as_array, is_tensor
+from mlflow_drift.recording.text import dumped
+
+__all__ = ["Block", "Blocks"]
+
+PLAIN = "biufmMUS"
+TENSORS = f"{PLAIN}c"
+DATES = (pd.arrays.DatetimeArray, pd.arrays.TimedeltaArray)
+TEXT = (pa.large_string(), pa.string())
+LONG = 256
+"""Rows from which on text and categories are copied as memory; below, telling the values costs less."""
+
+Array = np.ndarray[Any, Any]
+
+
+class Block(NamedTuple):
+    """Columns that lay together in memory.
+
+    Parameters
+    ----------
+    kind, dtype : str
+        See the module's table.
+    columns : tuple of int
+        Which of the input's columns they are.
+    buffers : list of bytes
+        The copied memory.
+    """
+
+    kind: str
+    dtype: str
+    columns: tuple[int, ...]
+    buffers: list[bytes]
+
+
+class Blocks:
+    """The blocks of one input or answer, column for column as they are added.
+
+    Examples
+    --------
+    >>> blocks = Blocks()
+    >>> blocks.add_matrix((0, 1), np.ones((2, 5)))
+    >>> blocks.add(2, np.zeros((5, 3, 32, 32)))
+    >>> [(block.kind, block.columns, len(block.buffers[-1])) for block in blocks.done()]
+    [('cols', (0, 1), 80), ('tensor', (2,), 122880)]
+    """
+
+    __slots__ = ("_arrow", "_blocks", "_objects")
+
+    def __init__(self) -> None:
+        self._blocks: list[Block] = []
+        self._objects: dict[int, list[Any]] = {}
+        self._arrow: dict[int, pa.Array] = {}
+
+    def done(self) -> list[Block]:
+        """Return all blocks."""
+        if self._objects:
+            text = dumped(list(self._objects.values()))
+            self._blocks.append(Block("json", "object", tuple(self._objects), [text]))
+        if self._arrow:
+            types, stream = _arrow_stream(self._arrow)
+            self._blocks.append(Block("arrow", types, tuple(self._arrow), [stream]))
+        return self._blocks
+
+    def add(self, column: int, values: Any) -> None:
+        """Add one column.
+
+        Parameters
+        ----------
+        column : int
+            Its place.
+        values : ndarray of n rows and any further dimensions, or pandas' array of n values
+            Its values.
+
+        Raises
+        ------
+        TypeError
+            If they are of a structured or unknown NumPy dtype.
+        """
+        way = _WAYS.get(type(values)) or _way_of(type(values))
+        way(self, column, values)
+
+    def add_matrix(self, columns: tuple[int, ...], values: Any) -> None:
+        """Add k columns at once.
+
+        Parameters
+        ----------
+        columns : tuple of k int
+            Their places.
+        values : ndarray or pandas' array of dates, shape (k, n)
+            Their values.
+        """
+        if isinstance(values, np.ndarray):
+            if values.dtype.kind in PLAIN:
+                return self._add_plain(columns, values, _dtype(values.dtype))
+        elif isinstance(values, DATES):
+            return self._add_plain(columns, _memory(values), _date_dtype(values))
+        for column, row in zip(columns, values, strict=True):
+            self.add(column, row)
+        return None
+
+    def add_frame(self, frame: pd.DataFrame) -> None:
+        """Add a frame's columns."""
+        for columns, values in _frame_blocks(frame):
+            if values.ndim == 2:
+                self.add_matrix(columns, values)
+            else:
+                self.add(columns[0], values)
+
+    def _append(self, kind: str, dtype: str, column: int, buffers: list[bytes]) -> None:
+        self._blocks.append(Block(kind, dtype, (column,), buffers))
+
+    def _add_plain(self, columns: tuple[int, ...], values: Array, dtype: str) -> None:
+        # Copied in the order in which it lies: turning a large matrix round costs forty copies.
+        if values.ndim == 2 and values.flags.f_contiguous and not values.flags.c_contiguous:
+            self._blocks.append(Block("rows", dtype, columns, [values.T.tobytes()]))
+        else:
+            self._blocks.append(Block("cols", dtype, columns, [values.tobytes()]))
+
+    def _add_array(self, column: int, values: Array) -> None:
+        kind = values.dtype.kind
+        if kind in PLAIN and values.ndim == 1:
+            self._add_plain((column,), values, _dtype(values.dtype))
+        elif kind == "O" or (kind == "c" and values.ndim == 1):
+            self._add_objects(column, values.tolist())
+        elif kind not in TENSORS:
+            raise TypeError(f"values of dtype {values.dtype} are not recorded")
+        else:
+            shape = struct.pack(f"<{values.ndim}q", *values.shape)
+            self._append("tensor", _dtype(values.dtype), column, [shape, values.tobytes()])
+
+    def _add_dates(self, column: int, values: Any) -> None:
+        self._add_plain((column,), _memory(values), _date_dtype(values))
+
+    def _add_masked(self, column: int, values: Any) -> None:
+        data, missing = _memory(values)
+        self._append("masked", _dtype(data.dtype), column, [data.tobytes(), missing.tobytes()])
+
+    def _add_categories(self, column: int, values: pd.Categorical) -> None:
+        codes, levels = values.codes, _levels(values.categories)
+        if len(codes) < LONG:
+            self._objects[column] = [levels[code] for code in codes.tolist()]
+        else:
+            self._append("codes", _dtype(codes.dtype), column, [dumped([levels]), codes.tobytes()])
+
+    def _add_arrow(self, column: int, values: Any) -> None:
+        memory = values.__arrow_array__()
+        if isinstance(memory, pa.ChunkedArray):
+            memory = memory.chunk(0) if memory.num_chunks == 1 else memory.combine_chunks()
+        if len(memory) < LONG and memory.type in TEXT:
+            self._objects[column] = memory.to_pylist()
+        else:
+            self._arrow[column] = memory
+
+    def _add_wrapped(self, column: int, values: Any) -> None:
+        self._add_array(column, np.asarray(values))
+
+    def _add_others(self, column: int, values: Any) -> None:
+        self._add_objects(column, values.astype(object).tolist())
+
+    def _add_objects(self, column: int, values: list[Any]) -> None:
+        first = next((value for value in values if value is not None), None)
+        if not isinstance(first, (str, float, int)) and is_tensor(first):
+            arrays = [None if value is None else as_array(value) for value in values]
+            if all(array is None or array.dtype.kind in TENSORS for array in arrays):
+                return self._add_cells(column, arrays)
+        self._objects[column] = values
+        return None
+
+    def _add_cells(self, column: int, arrays: list[Array | None]) -> None:
+        heads = [None if array is None else (array.dtype.str, array.shape) for array in arrays]
+        memory = b"".join([array.tobytes() for array in arrays if array is not None])
+        self._append("cells", "object", column, [dumped([heads]), memory])
+
+
+_WAYS: dict[type, Callable[[Blocks, int, Any], None]] = {
+    np.ndarray: Blocks._add_array,
+    pd.arrays.DatetimeArray: Blocks._add_dates,
+    pd.arrays.TimedeltaArray: Blocks._add_dates,
+    pd.arrays.IntegerArray: Blocks._add_masked,
+    pd.arrays.FloatingArray: Blocks._add_masked,
+    pd.arrays.BooleanArray: Blocks._add_masked,
+    pd.Categorical: Blocks._add_categories,
+    pd.arrays.ArrowExtensionArray: Blocks._add_arrow,
+    pd.arrays.NumpyExtensionArray: Blocks._add_wrapped,
+    pd.arrays.SparseArray: Blocks._add_wrapped,
+}
+
+
+def _way_of(kind: type) -> Callable[[Blocks, int, Any], None]:
+    return next((_WAYS[base] for base in kind.__mro__ if base in _WAYS), Blocks._add_others)
+
+
+def _manager_blocks(frame: pd.DataFrame) -> Iterable[tuple[tuple[int, ...], Any]]:
+    """Yield pandas' own blocks, (k, n) matrices or single columns: private API."""
+    return [(tuple(block.mgr_locs.as_array.tolist()), block.values) for block in frame._mgr.blocks]
+
+
+def _public_blocks(frame: pd.DataFrame) -> Iterable[tuple[tuple[int, ...], Any]]:
+    """Yield one block a column, through public API; slower, of equal meaning."""
+    return [((j,), frame.iloc[:, j].array) for j in range(frame.shape[1])]
+
+
+def _frame_blocks(frame: pd.DataFrame) -> Iterable[tuple[tuple[int, ...], Any]]:
+    try:
+        return _manager_blocks(frame)
+    except (AttributeError, TypeError):  # another pandas
+        return _public_blocks(frame)
+
+
+def _private_memory(values: Any) -> Any:
+    """Return the memory of dates, or the numbers and the mask of a masked array: private API."""
+    return (values._data, values._mask) if hasattr(values, "_mask") else values._ndarray.view("i8")
+
+
+def _public_memory(values: Any) -> Any:
+    """Return the same through public API."""
+    if isinstance(values, DATES):
+        return np.asarray(values.view("i8"))
+    dtype = values.dtype.numpy_dtype
+    return values.to_numpy(dtype=dtype, na_value=dtype.type(0)), np.asarray(values.isna())
+
+
+def _memory(values: Any) -> Any:
+    try:
+        return _private_memory(values)
+    except AttributeError:  # another pandas
+        return _public_memory(values)
+
+
+@functools.lru_cache(maxsize=256)
+def _dtype(dtype: np.dtype[Any]) -> str:
+    # Text without its width, which differs from request to request and follows from the buffer's length.
+    return dtype.str[:2] if dtype.kind in "US" else dtype.str
+
+
+def _date_dtype(values: Any) -> str:
+    dtype = values.dtype
+    return _dtype(dtype) if isinstance(dtype, np.dtype) else f"<M8[{values.unit}] aware"
+
+
+_known_levels: dict[int, tuple[pd.Index, list[Any]]] = {}
+
+
+def _levels(categories: pd.Index) -> list[Any]:
+    """Return a categorical's levels, and None for what is missing: its code is -1."""
+    known = _known_levels.get(id(categories))
+    if known is None or known[0] is not categories:
+        if len(_known_levels) >= 256:
+            _known_levels.clear()
+        known = _known_levels[id(categories)] = (categories, [*categories.astype(object).tolist(), None])
+    return known[1]
+
+
+def _arrow_stream(columns: dict[int, pa.Array]) -> tuple[str, bytes]:
+    batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(map(str, columns)))
+    target = pa.BufferOutputStream()
+    with pa.ipc.new_stream(target, batch.schema) as stream:
+        stream.write_batch(batch)
+    return str(batch.schema.types), target.getvalue().to_pybytes()
