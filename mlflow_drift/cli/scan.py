@@ -12,7 +12,15 @@ __all__ = ["scan", "show_report"]
 @click.command()
 @click.argument("name")
 @click.option(
-    "--rows", default=1000, show_default=True, help="How many of the newest recorded rows to compare."
+    "--rows",
+    type=int,
+    help="How many of the newest recorded rows to compare [default: 1000; of a span of time all, at most 1,000,000].",
+)
+@click.option("--since", metavar="TIME", help="Only rows served at or after that time (ISO 8601, UTC).")
+@click.option("--until", metavar="TIME", help="Only rows served before that time.")
+@click.option("--since-version", metavar="VERSION", help="Only rows served since VERSION became champion.")
+@click.option(
+    "--table-version", type=int, metavar="N", help="Rows as version N of the inference log held them."
 )
 @click.option(
     "--against", metavar="VERSION", help="Version or alias whose reference holds [default: champion]."
@@ -24,18 +32,39 @@ __all__ = ["scan", "show_report"]
 )
 @command
 def scan(
-    name: str, rows: int, against: str | None, alpha: float, seed: int, html: str | None, as_json: bool
+    name: str,
+    rows: int | None,
+    since: str | None,
+    until: str | None,
+    since_version: str | None,
+    table_version: int | None,
+    against: str | None,
+    alpha: float,
+    seed: int,
+    html: str | None,
+    as_json: bool,
 ) -> int:
-    r"""Look for drift in the newest recorded rows of the model NAME.
+    r"""Look for drift in recorded rows of the model NAME: the newest, or those of a span of time.
 
     Exits with 1 if there is drift.
 
     \b
     Example:  mlflow-drift scan churn --rows 2000 --html report.html
+              mlflow-drift scan churn --since-version 7
     """
     import mlflow_drift
 
-    report = mlflow_drift.scan(name, rows=rows, version=against, alpha=alpha, random_state=seed)
+    report = mlflow_drift.scan(
+        name,
+        rows=rows,
+        since=since,
+        until=until,
+        since_version=since_version,
+        table_version=table_version,
+        version=against,
+        alpha=alpha,
+        random_state=seed,
+    )
     if html:
         report.to_html(html)
     if as_json:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 from mlflow_drift.config import Settings
 from mlflow_drift.errors import InvalidInputError, NotFoundError
 from mlflow_drift.hooks import announce
@@ -9,29 +11,45 @@ from mlflow_drift.inputs import check_alpha, check_count, check_name
 from mlflow_drift.loop.detecting import detect
 from mlflow_drift.loop.restoring import recorded_part, restored
 from mlflow_drift.models import find_version, load_profile, require_reachable
-from mlflow_drift.recording.windows import read_window
+from mlflow_drift.recording.windows import read_window, recorded_columns, reread
+from mlflow_drift.reference import ReferenceProfile
 from mlflow_drift.values import DriftReport, Window
 
 __all__ = ["reference_version", "scan", "scanned_window"]
+
+USUAL_ROWS = 1000
+MOST_ROWS = 1_000_000
+"""Of a span of time, unless the caller says how many."""
 
 
 def scan(
     name: str,
     *,
-    rows: int = 1000,
+    rows: int | None = None,
+    since: dt.datetime | str | None = None,
+    until: dt.datetime | str | None = None,
+    since_version: str | int | None = None,
+    table_version: int | None = None,
     version: str | int | None = None,
     alpha: float = 0.05,
     random_state: int = 0,
     settings: Settings | None = None,
 ) -> DriftReport:
-    """Compare the newest recorded rows of a model with its reference profile.
+    """Compare recorded rows of a model, the newest ones or those of a span of time, with its reference profile.
 
     Parameters
     ----------
     name : str
         The registered model.
-    rows : int
-        How many of the newest rows to compare.
+    rows : int, optional
+        How many of the newest rows to compare; by default 1000, or with a span of time all its rows, of more than
+        1,000,000 the newest.
+    since, until : datetime or ISO 8601 text, optional
+        Only rows served at or after, and before, that time; UTC where no zone is given.
+    since_version : str or int, optional
+        Only rows served since this version (a number or an alias) was last promoted to ``champion``.
+    table_version : int, optional
+        Compare rows as this version of the inference log held them. Default: the newest.
     version : str or int, optional
         Version or alias whose reference holds; by default ``champion``, or else the newest version seen in
         the window.
@@ -43,16 +61,16 @@ def scan(
     Returns
     -------
     DriftReport
-        Its ``source`` pins the table version, so that the same rows can be read again.
+        Its ``source`` holds what :func:`mlflow_drift.recording.reread` needs to read the same rows again.
 
     Raises
     ------
     NotFoundError
-        If nothing was recorded for the model, or the version is unknown or not drift-aware.
+        If nothing was recorded for the model, or the version is unknown, not drift-aware or never promoted.
     UnreachableError
         If MLflow does not answer.
     InvalidInputError
-        If a parameter breaks its rule.
+        If a parameter breaks its rule, or fewer than two rows were served in the span.
 
     Examples
     --------
@@ -62,12 +80,35 @@ def scan(
     mlflow_drift.errors.InvalidInputError: rows: must be an integer of at least 2; got 0. Correct it.
     """
     check_name(name)
-    check_count(rows, "rows", least=2)
+    spanned = since is not None or until is not None or since_version is not None
+    rows = check_count((MOST_ROWS if spanned else USUAL_ROWS) if rows is None else rows, "rows", least=2)
     check_alpha(alpha)
     require_reachable()
-    window = read_window(name, rows=rows, settings=settings)
-    against = reference_version(name, window) if version is None else str(find_version(name, version).version)
-    profile = load_profile(f"models:/{name}/{against}")
+    profile, against = _reference(name, version)
+    window = read_window(
+        name,
+        rows=rows,
+        since=since,
+        until=until,
+        since_version=since_version,
+        columns=None if profile is None else _recorded(name, profile, table_version, settings),
+        labels=False,
+        table_version=table_version,
+        settings=settings,
+    )
+    if len(window) < 2:
+        raise InvalidInputError(
+            f"name: must have at least two recorded rows to compare; got {len(window)} of {name!r}"
+            + (
+                f" since {window.source['since'] or 'ever'}, until {window.source['until'] or 'now'}"
+                if spanned
+                else ""
+            )
+            + ". Widen the span, or wait for requests."
+        )
+    if profile is None:
+        against = reference_version(name, window)
+        profile = load_profile(f"models:/{name}/{against}")
     window = restored(window, profile)
     part = recorded_part(profile, window)
     report = detect(
@@ -90,6 +131,25 @@ def scan(
     return report
 
 
+def _reference(name: str, version: str | int | None) -> tuple[ReferenceProfile | None, str]:
+    """Return the reference to compare with, or None where only the recorded rows tell which version that is."""
+    try:
+        against = str(find_version(name, "champion" if version is None else version).version)
+    except NotFoundError:
+        if version is not None:
+            raise
+        return None, ""
+    return load_profile(f"models:/{name}/{against}"), against
+
+
+def _recorded(
+    name: str, profile: ReferenceProfile, table_version: int | None, settings: Settings | None
+) -> list[str] | None:
+    """Return those of the reference's columns that were recorded, or None where none was."""
+    recorded = set(recorded_columns(name, table_version=table_version, settings=settings))
+    return [column for column in profile.inputs if column in recorded] or None
+
+
 def reference_version(name: str, window: Window) -> str:
     """Return the champion's version, or the newest version seen in the window where there is no champion."""
     try:
@@ -105,7 +165,5 @@ def reference_version(name: str, window: Window) -> str:
 
 
 def scanned_window(name: str, report: DriftReport, settings: Settings | None = None) -> Window:
-    """Read the rows of a report again, as its table version pins them, with the labels known by now."""
-    return read_window(
-        name, rows=report.n_current, table_version=report.source.get("table_version"), settings=settings
-    )
+    """Read the rows of a report again with all their columns, and with the labels known by now."""
+    return reread({**report.source, "columns": None}, settings, newest_labels=True)
