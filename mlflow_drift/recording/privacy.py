@@ -1,17 +1,26 @@
-"""Privacy at the source: what becomes of ids and columns before anything touches the disk."""
+"""Privacy at the source: a request's ids and columns, as far as the configuration and the redactors let them be written."""
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-from mlflow_drift.config import Settings
+import pandas as pd
+
+from mlflow_drift.config import REQUEST_ID, ColumnRule, Settings
 from mlflow_drift.errors import ConfigError
+from mlflow_drift.hooks.parts import Redactor
+from mlflow_drift.recording.arrays import as_array, as_columns
+from mlflow_drift.recording.ids import new_request_id, row_ids
+from mlflow_drift.recording.redaction import INPUT, OUTPUT, Note, Redaction
+from mlflow_drift.recording.rules import digest
 
-__all__ = ["REQUEST_ID", "stored_ids"]
+__all__ = ["Privacy", "protected", "stored_ids"]
 
-REQUEST_ID = "request_id"
-DIGEST_CHARACTERS = 32
+logger = logging.getLogger(__name__)
+
+NO_KEY = "hash without MLFLOW_DRIFT_HASH_KEY"
 
 
 def stored_ids(ids: Sequence[str], model: str, settings: Settings) -> list[str]:
@@ -43,17 +52,175 @@ def stored_ids(ids: Sequence[str], model: str, settings: Settings) -> list[str]:
     >>> stored_ids(["b:0"], "churn", hashing)
     ['e5e40bb80db1a79a4e1628846b4b34bf']
     """
-    if settings.recording_of(model).columns.get(REQUEST_ID) is None:
+    if REQUEST_ID not in settings.recording_of(model).rules:
         return list(ids)
     if not settings.hash_key:
         raise ConfigError(
             "MLFLOW_DRIFT_HASH_KEY: must hold the secret that request ids are hashed with; got none. "
             "Set it to the secret of the serving processes."
         )
-    key = settings.hash_key.encode()
-    return [digest(key, name.encode("utf-8", "replace")) for name in ids]
+    return hashed_ids(ids, settings.hash_key.encode())
 
 
-def digest(key: bytes, message: bytes) -> str:
-    """Return a value's keyed hash: HMAC-SHA-256, the first 128 bits in hexadecimal."""
-    return hmac.digest(key, message, "sha256").hex()[:DIGEST_CHARACTERS]
+def protected(frame: pd.DataFrame, model: str, settings: Settings) -> pd.DataFrame:
+    """Return rows as they would have been recorded, so that reference rows can be compared with recorded ones.
+
+    Redactors take no part, since what they do may depend on more than the values.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Input rows as the model sees them; it stays as it is.
+    model : str
+        The registered model's name.
+    settings : Settings
+        Where the rules and the key are.
+
+    Examples
+    --------
+    >>> settings = Settings.load({"MLFLOW_DRIFT_COLUMNS": "age=bucket:10,email=drop"}, file=None)
+    >>> protected(pd.DataFrame({"age": [39], "email": ["anna@example.org"]}), "churn", settings)
+        age
+    0  30.0
+    """
+    rules = settings.recording_of(model).rules
+    return Redaction(rules, key=_key(settings)).frame(frame, lambda _column, _cause: None)
+
+
+class Privacy:
+    """What holds for one recorder: its rules and redactors, and what becomes of the ids; threads may share it.
+
+    Parameters
+    ----------
+    model : str
+        The registered model's name.
+    settings : Settings
+        Where the rules and the key are.
+    redactors : sequence of Redactor
+        Each sees every column that the rules left.
+    id_column : str, optional
+        Input column that the row ids were taken from: a rule for it holds for the ids.
+    feature_names, names_for
+        As for :class:`Redaction`.
+
+    Examples
+    --------
+    >>> settings = Settings.load({"MLFLOW_DRIFT_COLUMNS": "age=bucket:10"}, file=None)
+    >>> Privacy("churn", settings).apply({"age": [39]}, [0.5], "r1", print)
+    ({'age': array([30.])}, [0.5], 'r1')
+    """
+
+    def __init__(
+        self,
+        model: str,
+        settings: Settings,
+        redactors: Sequence[Redactor] = (),
+        *,
+        id_column: str | None = None,
+        feature_names: Sequence[str] | None = None,
+        names_for: Callable[[Any, str], tuple[str, ...]] | None = None,
+    ) -> None:
+        rules = settings.recording_of(model).rules
+        self._model = model
+        self._key = _key(settings)
+        # The ids' own rule, else the one of the column that they come from, which is then looked for nowhere else.
+        own = rules.pop(id_column, None) if id_column is not None else None
+        self._id_rule = rules.pop(REQUEST_ID, own)
+        self._redaction = Redaction(
+            rules, redactors, key=self._key, names_for=names_for, feature_names=feature_names
+        )
+        self._unchecked = bool(rules)
+        self._announce(rules, id_column if own is not None and self._id_rule is own else None)
+
+    def _announce(self, rules: Mapping[str, ColumnRule], id_column: str | None) -> None:
+        hashed = [
+            name for name, rule in {**rules, "the ids": self._id_rule}.items() if rule and rule.kind == "hash"
+        ]
+        if hashed and self._key is None:
+            logger.warning(
+                "%s of %s must be hashed and are left out: there is no MLFLOW_DRIFT_HASH_KEY",
+                ", ".join(hashed),
+                self._model,
+            )
+        if id_column is not None:
+            logger.warning(
+                "the rule of %s holds for the request ids of %s, which it holds; "
+                'write request_id = "hash" too, so that labels find their rows',
+                id_column,
+                self._model,
+            )
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to apply."""
+        return bool(self._redaction) or self._id_rule is not None
+
+    def apply(self, data: Any, prediction: Any, ids: Any, note: Note) -> tuple[Any, Any, Any]:
+        """Return what may be written of a request.
+
+        Parameters
+        ----------
+        data, prediction : anything that is recorded
+            The model's input and its answer; they stay as they are.
+        ids : str, or sequence of n str
+            One for the request, or one a row.
+        note : callable
+            Is told of each column that is left out, and why.
+
+        Raises
+        ------
+        TypeError
+            If the data are of a kind that is not recorded.
+        """
+        if self._unchecked:
+            self._unchecked = False
+            self._check_names(data, prediction)
+        if self._id_rule is not None:
+            ids = self._ids(ids, data, note)
+        data = self._redaction.apply(data, INPUT, note)
+        try:
+            prediction = self._redaction.apply(prediction, OUTPUT, note)
+        except (TypeError, ValueError):  # of a kind that is not recorded; the input is recorded without it
+            note("prediction", "unsupported")
+            prediction = None
+        return data, prediction, ids
+
+    def _ids(self, ids: Any, data: Any, note: Note) -> Any:
+        assert self._id_rule is not None
+        if self._id_rule.kind != "hash":
+            return new_request_id()
+        if self._key is None:
+            note(REQUEST_ID, NO_KEY)
+            return new_request_id()
+        if not isinstance(ids, str):
+            return hashed_ids(ids, self._key)
+        hashed = hashed_ids(row_ids(ids, _count(data)), self._key)
+        return hashed[0] if len(hashed) == 1 else hashed
+
+    def _check_names(self, data: Any, prediction: Any) -> None:
+        """Say which rules apply to nothing: a name that is mistyped protects no one."""
+        unmatched, known = self._redaction.unmatched(data, prediction)
+        if unmatched:
+            logger.warning(
+                "the rules of %s apply to no column of %s and protect nothing; its columns are %s",
+                ", ".join(map(repr, unmatched)),
+                self._model,
+                ", ".join(map(repr, known)),
+            )
+
+
+def hashed_ids(ids: Iterable[Any], key: bytes) -> list[str]:
+    """Return the keyed hash of each id, as UTF-8 holds it."""
+    return [digest(key, str(name).encode("utf-8", "replace").decode()) for name in ids]
+
+
+def _key(settings: Settings) -> bytes | None:
+    return settings.hash_key.encode() if settings.hash_key else None
+
+
+def _count(data: Any) -> int:
+    if isinstance(data, Mapping):
+        return as_columns(data)[0]
+    if isinstance(data, (pd.DataFrame, pd.Series, pd.Index)):
+        return len(data)
+    array = as_array(data)
+    return len(array) if array.ndim else 1

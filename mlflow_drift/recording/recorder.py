@@ -12,36 +12,39 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
-
 from mlflow_drift.config import Settings
+from mlflow_drift.errors import DriftError
 from mlflow_drift.hooks import parts
-from mlflow_drift.hooks.parts import Redactor
+from mlflow_drift.recording.arrays import UnrecordedError
 from mlflow_drift.recording.counts import RecorderStats, watch
-from mlflow_drift.recording.encoding import Encoder
+from mlflow_drift.recording.encoding import Encoder, UnrecordedAnswerError
+from mlflow_drift.recording.ids import new_request_id
 from mlflow_drift.recording.keeper import keep
 from mlflow_drift.recording.names import folder_name
+from mlflow_drift.recording.privacy import Privacy
+from mlflow_drift.recording.redaction import KEPT_BACK
+from mlflow_drift.recording.sampling import in_sample, sampled_rows, take
 from mlflow_drift.recording.spool import writer_for
 
-__all__ = ["Recorder", "new_request_id"]
+__all__ = ["Recorder"]
 
 logger = logging.getLogger(__name__)
 
 LOG_EVERY = 60.0
 
+_counting = threading.Lock()
 
-def new_request_id() -> str:
-    """Return a fresh id that sorts by time (UUID version 7: 48 bits of milliseconds, 74 random ones)."""
-    head = (time.time_ns() // 1_000_000).to_bytes(6, "big")
-    tail = bytearray(os.urandom(10))
-    tail[0] = 0x70 | tail[0] & 0x0F
-    tail[2] = 0x80 | tail[2] & 0x3F
-    plain = (head + bytes(tail)).hex()
-    return f"{plain[:8]}-{plain[8:12]}-{plain[12:16]}-{plain[16:20]}-{plain[20:]}"
+
+def _after_fork_in_child() -> None:
+    global _counting  # noqa: PLW0603 - another thread of the parent may have held it
+    _counting = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class Recorder:
-    """Records one served model's requests.
+    """Records one served model's requests; any number of threads may share it.
 
     Parameters
     ----------
@@ -50,15 +53,35 @@ class Recorder:
     version : str, optional
         Its version.
     feature_names : sequence of str, optional
-        Names for the columns of an array, which has none of its own.
+        Names for the columns of an array, which has none of its own. Empty means that they should be known and are
+        not: an array is then left out where a rule of privacy may mean one of its columns.
+    id_column : str, optional
+        Input column that the row ids were taken from: a rule for it holds for the ids.
     settings : Settings, optional
-        Where spool and log lie; default: from the environment.
+        Where spool and log lie, and what may be recorded; default: from the environment.
 
     Notes
     -----
     A record lies in this process's spool segment before :meth:`record` returns. It pickles as its
-    configuration; files, locks and the shipping thread are made in the process that records.
+    configuration; files, locks and the shipping thread are made in the process that records. Settings that came
+    from the environment are read anew there; those given by hand travel along, secrets included.
     If the settings or the plugins cannot be read, nothing is recorded: the rules of privacy are then unknown.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from mlflow_drift.recording import keeper, read_window
+    >>> home = tempfile.TemporaryDirectory()
+    >>> settings = Settings.load({"MLFLOW_DRIFT_HOME": home.name, "MLFLOW_DRIFT_COLUMNS": "email=drop"}, file=None)
+    >>> recorder = Recorder("churn", "1", settings=settings)
+    >>> recorder.record({"age": [39, 51], "email": ["a@b.c", "d@e.f"]}, [0, 1], request_ids="r1")
+    True
+    >>> read_window("churn", settings=settings).features
+       age
+    0   39
+    1   51
+    >>> keeper.stop(), home.cleanup()
+    (None, None)
     """
 
     def __init__(
@@ -67,36 +90,50 @@ class Recorder:
         version: str | None,
         *,
         feature_names: Sequence[str] | None = None,
+        id_column: str | None = None,
         settings: Settings | None = None,
     ) -> None:
+        self._given: dict[str, Any] = {
+            "model": model,
+            "version": version,
+            "feature_names": None if feature_names is None else tuple(feature_names),
+            "id_column": id_column,
+            "settings": settings,
+        }
         self.model = model
         self.version = version
         self.settings = settings
         self.stats = RecorderStats()
-        self._feature_names = tuple(feature_names or ())
-        self._encoder = Encoder({"model": model, "model_version": version}, self._feature_names)
-        self._lock = threading.Lock()
-        self._log_at = 0.0
-        self._redactors: Sequence[Redactor] = ()
+        self._encoder = Encoder({"model": model, "model_version": version}, tuple(feature_names or ()))
+        self._log_at = {"not recorded": 0.0, "left out": 0.0}
         self._out_of_order: str | None = None
+        cause = "settings"
         try:
-            cause = "settings"
             self.settings = settings or Settings.load()
             self._folder = self.settings.spool_dir.absolute() / folder_name(model)
-            cause = "plugins"
-            self._redactors = parts("redactors")
             watch(self._folder, model, version, self.stats)
+            recording = self.settings.recording_of(model)
+            self._share, self._spool_limit, self._fsync = (
+                recording.sample,
+                recording.spool_limit,
+                recording.fsync,
+            )
+            cause = "plugins"
+            self._privacy = Privacy(
+                model,
+                self.settings,
+                parts("redactors"),
+                id_column=id_column,
+                feature_names=self._given["feature_names"],
+                names_for=self._encoder.names_for,
+            )
+            self._protects = bool(self._privacy)
         except Exception:
             logger.exception("nothing of %s will be recorded: its %s could not be read", model, cause)
             self._out_of_order = cause
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "version": self.version,
-            "feature_names": self._feature_names,
-            "settings": self.settings,
-        }
+        return self._given
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -109,85 +146,97 @@ class Recorder:
         request_ids: str | Sequence[str] | None = None,
         time: dt.datetime | None = None,
     ) -> bool:
-        """Record a request; True when it is safe.
+        """Record a request; True when it is safe, False when it was lost or does not belong to the sample.
 
         Parameters
         ----------
-        data : DataFrame, mapping of 1-D arrays, or array of n rows
+        data : DataFrame, mapping of arrays, or array of n rows
             The model's input; it may be changed as soon as this returns.
         prediction : array, Series or DataFrame of n rows, or None
-            The model's answer.
+            The model's answer. Where it is of a kind that is not recorded, the input is recorded alone.
         request_ids : str, or sequence of n str, optional
             The request's id (several rows get ``"<id>:<row>"``), or one id a row; default: a fresh one.
         time : datetime, optional
             When it was served; default: now.
         """
         try:
-            if self._out_of_order is not None or self.settings is None:
-                return self._lose(self._out_of_order or "settings")
-            if self._redactors:
-                data = self._redacted(data, "x")
-                prediction = self._redacted(prediction, "prediction")
-            buffers, layout = self._encoder.encode(
-                data, prediction, request_ids or new_request_id(), _nanoseconds(time)
+            if self._out_of_order is not None:
+                return self._lose(self._out_of_order)
+            ids: Any = request_ids if request_ids is not None and len(request_ids) else new_request_id()
+            if self._share < 1.0:
+                data, prediction, ids = self._sampled(data, prediction, ids)
+                if ids is None:
+                    return False
+            if self._protects:
+                data, prediction, ids = self._privacy.apply(data, prediction, ids, self._leave_out)
+            try:
+                buffers, layout = self._encoder.encode(data, prediction, ids, _nanoseconds(time))
+            except UnrecordedAnswerError as error:
+                self._leave_out("prediction", "unsupported", _said(error))
+                buffers, layout = self._encoder.encode(data, None, ids, _nanoseconds(time))
+            writer_for(self._folder, max_folder_bytes=self._spool_limit, fsync=self._fsync).append(
+                buffers, layout
             )
-            writer_for(self._folder).append(buffers, layout)
-            keep(self._folder, self.settings)
+            keep(self._folder, self.settings)  # type: ignore[arg-type]
         except OSError as error:
             return self._lose(errno.errorcode.get(error.errno or 0, "OSError"), error)
         except (TypeError, ValueError) as error:
             return self._lose("unsupported", error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller of predict must not see it
             return self._lose(type(error).__name__, error)
-        with self._lock:
+        with _counting:
             self.stats.recorded += 1
         return True
 
-    def _redacted(self, value: Any, stem: str) -> Any:
-        """Let every redactor see every column; what they keep back is left out."""
-        if value is None:
-            return None
-        frame = _as_frame(value, stem, self._feature_names)
-        kept: dict[str, pd.Series] = {}
-        for name in frame.columns:
-            column: pd.Series | None = frame[name].copy()  # a redactor may work in place
-            for redactor in self._redactors:
-                column = self._redact(redactor, str(name), column, len(frame))
-                if column is None:
-                    break
-            if column is not None:
-                kept[str(name)] = column
-        return pd.DataFrame(kept, index=frame.index) if kept or stem == "x" else None
-
-    def _redact(self, redactor: Redactor, name: str, column: Any, rows: int) -> pd.Series | None:
-        cause = "kept back"
-        try:
-            redacted = redactor.redact(name, column)
-            if redacted is not None and len(redacted) != rows:
-                cause, redacted = f"{redactor.name} returned {len(redacted)} values for {rows}", None
-        except Exception as error:  # noqa: BLE001 - a broken rule of privacy must not let the value through
-            cause, redacted = f"{redactor.name} raised {type(error).__name__}", None
-        if redacted is None:
-            self._note(
-                self.stats.dropped_columns, f"{name}: {cause}", None if cause == "kept back" else cause
-            )
-            return None
-        return pd.Series(redacted).set_axis(column.index)
+    def _sampled(self, data: Any, prediction: Any, ids: Any) -> tuple[Any, Any, Any]:
+        """Return the part of a request that belongs to the sample; its ids are None if nothing does."""
+        if isinstance(ids, str):
+            if in_sample(ids, self._share):
+                return data, prediction, ids
+            rows: Any = ()
+        else:
+            ids = [str(name) for name in ids]
+            rows = sampled_rows(ids, self._share)
+            if len(rows) == len(ids):
+                return data, prediction, ids
+        if len(rows) == 0:
+            with _counting:
+                self.stats.sampled_out += 1
+            return None, None, None
+        return take(data, rows), take(prediction, rows), [ids[row] for row in rows]
 
     def _lose(self, cause: str, error: BaseException | None = None) -> bool:
-        self._note(self.stats.lost, cause, error)
+        """Count a request that could not be recorded."""
+        self._count(
+            "not recorded", self.stats.lost, cause, cause if error is None else f"{cause}: {_said(error)}"
+        )
+        if self.settings is not None:
+            keep(self._folder, self.settings)  # which writes the counts down
         return False
 
-    def _note(self, counter: Counter[str], cause: str, detail: object) -> None:
-        with self._lock:
+    def _leave_out(self, column: str, cause: str, detail: str = "") -> None:
+        """Count a column that could not be recorded; what a redactor keeps back is worth no line in the log."""
+        said = "" if cause == KEPT_BACK else f"{column}: {cause}" + (f", {detail}" if detail else "")
+        self._count("left out", self.stats.dropped_columns, f"{column}: {cause}", said)
+
+    def _count(self, kind: str, counter: Counter[str], cause: str, said: str) -> None:
+        with _counting:
             counter[cause] += 1
-            quiet = detail is None or time.monotonic() < self._log_at
-            if not quiet:
-                self._log_at = time.monotonic() + LOG_EVERY
-        if not quiet:
-            logger.warning(
-                "not recorded for %s (%s: %s); so far %s", self.model, cause, detail, dict(counter)
-            )
+            now = time.monotonic()
+            log = said and now >= self._log_at[kind]
+            if log:
+                self._log_at[kind] = now + LOG_EVERY
+                so_far = dict(counter)
+        if log:
+            logger.warning("%s for %s (%s); so far %s", kind, self.model, said, so_far)
+
+
+def _said(error: BaseException) -> str:
+    """Return what may be said of an error: others' texts may hold values of the request."""
+    if isinstance(error, OSError):
+        return str(error.strerror)
+    own = isinstance(error, (DriftError, UnrecordedError, UnrecordedAnswerError)) and error.__cause__ is None
+    return str(error) if own else type(error.__cause__ or error).__name__
 
 
 def _nanoseconds(moment: dt.datetime | None) -> int:
@@ -195,17 +244,3 @@ def _nanoseconds(moment: dt.datetime | None) -> int:
         return time.time_ns()
     aware = moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)
     return round(aware.timestamp() * 1_000_000) * 1000
-
-
-def _as_frame(value: Any, stem: str, names: Sequence[str]) -> pd.DataFrame:
-    if isinstance(value, pd.DataFrame):
-        return value
-    if isinstance(value, pd.Series):
-        return value.to_frame(value.name or stem)
-    frame = pd.DataFrame(value)
-    if isinstance(value, dict):
-        return frame
-    if stem == "x" and len(names) == frame.shape[1]:
-        return frame.set_axis(list(names), axis=1)
-    single = stem == "prediction" and frame.shape[1] == 1
-    return frame.set_axis([stem if single else f"{stem}{j}" for j in range(frame.shape[1])], axis=1)

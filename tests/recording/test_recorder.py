@@ -71,9 +71,7 @@ def test_it_pickles_as_its_configuration(settings, recorder, frame):
     assert len(read_window("churn", settings=settings)) == 8
 
 
-@pytest.mark.parametrize(
-    "data", [np.ones((2, 2, 2)), object(), None, "text", pd.DataFrame([[1, 2]], columns=["a", "a"])]
-)
+@pytest.mark.parametrize("data", [object(), None, np.zeros(2, dtype=[("a", "V3")]), {"a": [1, 2], "b": [1]}])
 def test_what_cannot_be_recorded_is_counted_and_nothing_raises(recorder, data, caplog):
     assert recorder.record(data, None) is False
     assert recorder.stats.lost == {"unsupported": 1}
