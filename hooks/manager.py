@@ -17,7 +17,7 @@ from mlflow_drift.config import Settings
 from mlflow_drift.errors import PluginError
 from mlflow_drift.hooks import specs
 from mlflow_drift.hooks.markers import PROJECT
-from mlflow_drift.hooks.parts import Detector, Gate, Policy, Redactor, Trainer
+from mlflow_drift.hooks.parts import Detector, Gate, Pin, Policy, Redactor, Trainer
 from mlflow_drift.values import to_plain
 
 __all__ = ["BUILT_INS", "announce", "build_manager", "get_manager", "parts", "reset_manager"]
@@ -31,6 +31,7 @@ SHAPES: dict[str, Any] = {
     "gates": Gate,
     "redactors": Redactor,
     "listeners": Callable,
+    "pins": Pin,
 }
 """What each kind of part must look like."""
 

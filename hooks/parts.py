@@ -5,7 +5,7 @@ These are structural: a part need not import or subclass anything of ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -30,6 +30,7 @@ __all__ = [
     "Gate",
     "HistogramDetector",
     "Listener",
+    "Pin",
     "Policy",
     "PolicyContext",
     "Redactor",
@@ -187,3 +188,16 @@ class Redactor(Protocol):
 
 Listener = Callable[[str, Mapping[str, Any]], None]
 """Called with (event, payload) after every event, the payload being what JSON can hold."""
+
+
+@runtime_checkable
+class Pin(Protocol):
+    """Knows which versions of the inference log's tables somebody will want to read again.
+
+    Keeping house leaves their files in place. If it raises, no file is removed.
+    """
+
+    name: str
+
+    def versions(self, table: str) -> Iterable[int]:
+        """Return the versions of a table (its URI) that must stay readable."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlflow_drift.hooks.markers import hookspec
-from mlflow_drift.hooks.parts import Detector, Gate, Listener, Policy, Redactor, Trainer
-from mlflow_drift.values import Candidate, Decision, DriftReport, Promotion, Verdict
+from mlflow_drift.hooks.parts import Detector, Gate, Listener, Pin, Policy, Redactor, Trainer
+from mlflow_drift.values import Candidate, Decision, DriftReport, Maintenance, Promotion, Verdict
 
 __all__ = ["EVENTS", "REGISTRATIONS"]
 
@@ -22,6 +22,7 @@ REGISTRATIONS = (
     "register_gates",
     "register_redactors",
     "register_listeners",
+    "register_pins",
 )
 EVENTS = (
     "window_scanned",
@@ -32,6 +33,7 @@ EVENTS = (
     "model_promoted",
     "promotion_refused",
     "model_rolled_back",
+    "log_maintained",
 )
 
 
@@ -63,6 +65,11 @@ def register_redactors() -> Sequence[Redactor]:  # type: ignore[empty-body]
 @hookspec
 def register_listeners() -> Sequence[Listener]:  # type: ignore[empty-body]
     """Offer callables that hear every event as (name, payload)."""
+
+
+@hookspec
+def register_pins() -> Sequence[Pin]:  # type: ignore[empty-body]
+    """Offer parts that name the versions of the inference log that must stay readable."""
 
 
 @hookspec
@@ -103,3 +110,8 @@ def promotion_refused(promotion: Promotion) -> None:
 @hookspec
 def model_rolled_back(promotion: Promotion) -> None:
     """Announce that the previous champion was restored."""
+
+
+@hookspec
+def log_maintained(maintenance: Maintenance) -> None:
+    """Announce that recorded rows expired or were erased, or that their files were compacted."""

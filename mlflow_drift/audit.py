@@ -39,6 +39,7 @@ from mlflow_drift.values import (
     Decision,
     DriftReport,
     GateResult,
+    Maintenance,
     Outcome,
     Promotion,
     PromotionRequest,
@@ -47,7 +48,7 @@ from mlflow_drift.values import (
     utc_now,
 )
 
-__all__ = ["AuditCheck", "AuditEntry", "AuditGate", "AuditLog"]
+__all__ = ["AuditCheck", "AuditEntry", "AuditGate", "AuditLog", "AuditPin"]
 
 logger = logging.getLogger(__name__)
 
@@ -447,6 +448,34 @@ class AuditGate:
         return GateResult(self.name, Outcome.PASS, "the audit log is writable and its end is sound")
 
 
+class AuditPin:
+    """Keeps the versions of the inference log readable that scans, trainings and validations name."""
+
+    name = "audit"
+
+    def versions(self, table: str) -> set[int]:
+        """Return the versions of a table that an entry names."""
+        folder, _, which = table.rpartition("/")
+        version = "table_version" if which == "requests" else f"{which}_version"
+        return {
+            source[version]
+            for entry in _log().entries()
+            for source in _sources(entry.payload)
+            if source["table"] == f"{folder}/requests" and isinstance(source.get(version), int)
+        }
+
+
+def _sources(payload: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the sources of recorded rows that an entry holds, wherever in it they are."""
+    if isinstance(payload, Mapping):
+        if "table" in payload and "table_version" in payload:
+            yield payload
+        payload = list(payload.values())
+    if isinstance(payload, list):
+        for item in payload:
+            yield from _sources(item)
+
+
 def _log() -> AuditLog:
     return AuditLog(Settings.load().audit_path)
 
@@ -455,6 +484,12 @@ def _log() -> AuditLog:
 def register_gates() -> list[AuditGate]:
     """Offer the gate that refuses what could not be written down."""
     return [AuditGate()]
+
+
+@hookimpl
+def register_pins() -> list[AuditPin]:
+    """Offer the pin of what the log's entries name."""
+    return [AuditPin()]
 
 
 @hookimpl
@@ -497,3 +532,10 @@ def promotion_refused(promotion: Promotion) -> None:
 def model_rolled_back(promotion: Promotion) -> None:
     """Log a rollback."""
     _log().append("model_rolled_back", to_plain(promotion))
+
+
+@hookimpl
+def log_maintained(maintenance: Maintenance) -> None:
+    """Log that recorded rows expired or were erased, or that their files were compacted."""
+    kinds = {"compacted": "log_compacted", "expired": "rows_expired", "erased": "rows_erased"}
+    _log().append(kinds[maintenance.kind], to_plain(maintenance))

@@ -33,6 +33,7 @@ __all__ = [
     "DriftVerdict",
     "Evidence",
     "GateResult",
+    "Maintenance",
     "Onset",
     "Outcome",
     "Promotion",
@@ -465,4 +466,45 @@ class Promotion:
     event: str  # "promoted", "refused" or "rolled_back"
     reasons: tuple[str, ...] = ()
     evidence: Mapping[str, Any] | None = None
+    created: dt.datetime = field(default_factory=utc_now)
+
+
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """What keeping house did to a model's inference log.
+
+    Parameters
+    ----------
+    kind : str
+        "compacted", "expired" or "erased".
+    name : str
+        The registered model's name.
+    rows, labels : int
+        Recorded rows and labels that are deleted.
+    rows_recorded : int
+        Recorded rows there were before.
+    files_before, files_after : int
+        Data files of the newest versions.
+    versions_before, versions_after : mapping of str to int
+        The tables' versions.
+    gone_from_files_at : datetime, optional
+        When what was deleted is gone from this log's files too; None if nothing was deleted.
+    dry_run : bool
+        Whether this only says what would be done.
+    notes : tuple of str
+        What is worth knowing besides.
+    """
+
+    kind: str
+    name: str
+    rows: int = 0
+    labels: int = 0
+    rows_recorded: int = 0
+    files_before: int = 0
+    files_after: int = 0
+    versions_before: Mapping[str, int] = field(default_factory=dict)
+    versions_after: Mapping[str, int] = field(default_factory=dict)
+    gone_from_files_at: dt.datetime | None = None
+    dry_run: bool = False
+    notes: tuple[str, ...] = ()
     created: dt.datetime = field(default_factory=utc_now)

@@ -25,6 +25,7 @@ __all__ = [
     "Counts",
     "RecorderStats",
     "fold_counts",
+    "model_of",
     "models_seen",
     "note_failure",
     "note_shipment",
@@ -191,9 +192,10 @@ def models_seen(settings: Settings) -> list[str]:
     for root in ledger.roots(spool):
         with contextlib.suppress(OSError):
             folders.update(path.name for path in root.iterdir() if path.is_dir())
-    return [_model_of(spool / name) for name in sorted(folders)]
+    return [model_of(spool / name) for name in sorted(folders)]
 
 
-def _model_of(folder: Path) -> str:
+def model_of(folder: Path) -> str:
+    """Return the name of the model that a spool folder belongs to."""
     entries, _ = _entries(folder)
     return next((entry.model for entry in entries), unescape(folder.name))

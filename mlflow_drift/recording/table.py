@@ -38,10 +38,13 @@ __all__ = [
     "append_once",
     "append_rows",
     "arrow_schema",
+    "brief",
     "conform",
     "folder_place",
     "open_table",
     "table_place",
+    "try_again",
+    "type_name",
     "unreachable",
 ]
 
@@ -59,11 +62,11 @@ LOCAL = "file://"
 PATIENCE = {"connect_timeout": "5s", "timeout": "30s", "retry_timeout": "30s", "max_retries": "3"}
 PROPERTIES = {
     # Least and greatest values of other columns would put personal data where no erasure reaches it.
-    "delta.dataSkippingStatsColumns": "time",
+    "delta.dataSkippingStatsColumns": "time,model_version",
     # A version that a decision names can be opened years later.
     "delta.logRetentionDuration": "interval 3650 days",
     "delta.deletedFileRetentionDuration": f"interval {GRACE.days} days",
-    "delta.checkpointInterval": "100",
+    "delta.checkpointInterval": "50",
 }
 _SHORT = {"int64": "long", "bool": "boolean", "timestamp[us]": "naive", "timestamp[us, tz=UTC]": "instant"}
 
@@ -175,6 +178,24 @@ def unreachable(place: Place, error: Exception) -> UnreachableError:
     )
 
 
+def try_again(place: Place, error: Exception, attempt: int) -> None:
+    """Wait a little if another writer's commit came first, so that nothing of ours was written; else raise.
+
+    Raises
+    ------
+    UnreachableError
+        If the table cannot be read or written, or other writers were first in every attempt.
+    """
+    from deltalake.exceptions import CommitFailedError, DeltaError
+
+    if isinstance(error, CommitFailedError) and attempt < ATTEMPTS:
+        time.sleep(random.uniform(0.5, 1.0) * 0.05 * attempt)
+    elif isinstance(error, (DeltaError, OSError)):
+        raise unreachable(place, error) from error
+    else:
+        raise error
+
+
 def brief(error: Exception) -> str:
     """Return an error's message on one line, without delta-rs' colours and stack."""
     plain = re.sub(r"\x1b\[[0-9;]*m|↳", "", str(error))
@@ -184,6 +205,11 @@ def brief(error: Exception) -> str:
 def arrow_schema(table: DeltaTable) -> pa.Schema:
     """Return a table's schema."""
     return pa.schema(table.schema().to_arrow())
+
+
+def type_name(kind: pa.DataType) -> str:
+    """Return a type's name as it stands in a column's."""
+    return _SHORT.get(str(kind), str(kind))
 
 
 def append_once(place: Place, batches: Sequence[pa.Table], app_id: str, number: int) -> None:
@@ -287,7 +313,7 @@ def _place(name: str, values: pa.ChunkedArray, taken: Taken) -> tuple[str, pa.Ch
     if pa.types.is_null(values.type):
         there, kind = taken.get(name.lower(), (name, pa.string()))
         values = values.cast(kind if there == name else pa.string())
-    short = _SHORT.get(str(values.type), str(values.type))
+    short = type_name(values.type)
     hidden = escape_capitals(name)
     for place in (name, f"{name}:{short}", hidden, f"{hidden}:{short}"):
         home = taken.get(place.lower())
