@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mlflow_drift.cli.outcomes import read_table
+from mlflow_drift.cli.files import read_table
 from mlflow_drift.cli.output import FINE, FOUND, command, show_json
 
 __all__ = ["validate"]

@@ -6,7 +6,8 @@ labels that come late, ``read_window`` gives the rows back.
 
 from mlflow_drift.recording.counts import RecorderStats
 from mlflow_drift.recording.ids import new_request_id, row_ids
-from mlflow_drift.recording.outcomes import OutcomeReceipt, label_history, log_outcomes
+from mlflow_drift.recording.labels import label_history
+from mlflow_drift.recording.outcomes import OutcomeReceipt, log_outcomes
 from mlflow_drift.recording.recorder import Recorder
 from mlflow_drift.recording.shipping import ship
 from mlflow_drift.recording.windows import read_window, recorded_columns, reread

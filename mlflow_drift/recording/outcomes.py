@@ -18,7 +18,6 @@ from mlflow_drift.errors import DriftError, InvalidInputError, NotFoundError, Un
 from mlflow_drift.inputs import as_labels, check_name
 from mlflow_drift.models import model_exists
 from mlflow_drift.recording.files import data_files
-from mlflow_drift.recording.lazy_ids import RowIds
 from mlflow_drift.recording.privacy import stored_ids
 from mlflow_drift.recording.shipping import ship
 from mlflow_drift.recording.table import (
@@ -31,7 +30,7 @@ from mlflow_drift.recording.table import (
     table_place,
 )
 
-__all__ = ["OutcomeReceipt", "known_labels", "label_history", "log_outcomes"]
+__all__ = ["OutcomeReceipt", "check_ids", "log_outcomes"]
 
 _KINDS = {pa.bool_(): "booleans", pa.int64(): "integers", pa.float64(): "numbers", pa.string(): "strings"}
 
@@ -95,7 +94,7 @@ def log_outcomes(
     """
     settings = settings or Settings.load()
     check_name(name)
-    ids = _ids(request_ids)
+    ids = check_ids(request_ids)
     values = _label_array(labels, len(ids))
     moments = _moments(times, len(ids))
     keys = pa.array(stored_ids(ids, name, settings), pa.string())
@@ -114,99 +113,6 @@ def log_outcomes(
         table=place.uri,
         version=version,
     )
-
-
-def label_history(name: str, request_ids: Any = None, *, settings: Settings | None = None) -> pd.DataFrame:
-    """Return every label that was ever logged, in the order of logging; those that were corrected included.
-
-    Parameters
-    ----------
-    name : str
-        The registered model's name.
-    request_ids : sequence of n str, optional
-        Only the labels of these row ids.
-    settings : Settings, optional
-        Where the inference log lies; default: from the environment.
-
-    Returns
-    -------
-    DataFrame
-        request_id (as stored), label, time (since when it holds) and logged_at, both in UTC.
-
-    Raises
-    ------
-    NotFoundError
-        If no outcome of that model was ever logged.
-    """
-    settings = settings or Settings.load()
-    check_name(name)
-    ids = None if request_ids is None else stored_ids(_ids(request_ids), name, settings)
-    place = table_place(settings, name, OUTCOMES)
-    table = open_table(place)
-    if table is None:
-        raise NotFoundError(
-            f"name: no outcome of {name!r} is logged in {settings.log_uri}. Log some with mlflow_drift.log_outcomes "
-            "or `mlflow-drift outcomes`."
-        )
-    wanted = None if ids is None else ds.field("request_id").isin(pa.array(sorted(set(ids)), pa.string()))
-    found = data_files(table, place.options).dataset().to_table(filter=wanted)
-    found = found.sort_by([("logged_at", "ascending"), ("row", "ascending")])
-    frame: pd.DataFrame = found.select(["request_id", "label", "time", "logged_at"]).to_pandas()
-    return frame
-
-
-def known_labels(
-    name: str, ids: RowIds | None, settings: Settings, version: int | None = None
-) -> tuple[pd.Series | None, int | None]:
-    """Return the newest label of each row and the version of the table they come from.
-
-    Parameters
-    ----------
-    name : str
-        The registered model's name.
-    ids : RowIds, optional
-        The rows' ids, read only if there are labels at all; None for the version alone.
-    settings : Settings
-        Where the inference log lies.
-    version : int, optional
-        Of the table; default: the newest.
-    """
-    place = table_place(settings, name, OUTCOMES)
-    table = open_table(place, version)
-    if table is None:
-        return None, None
-    if ids is None:
-        return None, int(table.version())
-    files = data_files(table, place.options)
-    met = _met(files.dataset(), int(files.rows.sum()), ids.arrow) if len(ids) else None
-    seats = pa.nulls(len(ids), pa.int64()) if met is None else _newest(met, len(ids))
-    labels = pa.array([], arrow_schema(table).field("label").type) if met is None else met["label"]
-    return labels.take(seats).to_pandas().rename(None), int(table.version())
-
-
-def _met(logged: ds.Dataset, n_logged: int, ids: pa.ChunkedArray) -> pa.Table:
-    """Join all labels of some rows with the rows' positions."""
-    rows = pa.table({"request_id": ids, "position": np.arange(len(ids))})
-    bounds = pc.min_max(ids).as_py()  # ids of our own sort by time, so these leave out what is older or newer
-    logged = logged.filter(
-        (ds.field("request_id") >= bounds["min"]) & (ds.field("request_id") <= bounds["max"])
-    )
-    if len(rows) <= n_logged:  # a hash table of the right side is built, the left side streams past it
-        joined = logged.join(ds.dataset(rows), "request_id", join_type="inner")
-    else:
-        joined = ds.dataset(rows).join(ds.dataset(logged.to_table()), "request_id", join_type="inner")
-    return joined.to_table(columns=["position", "label", "time", "logged_at", "row"])
-
-
-def _newest(met: pa.Table, n: int) -> pa.Array:
-    """Return for each of n positions where its newest label stands: the latest time, of equal ones logged last."""
-    keys = [(key, "ascending") for key in ("position", "time", "logged_at", "row")]
-    order = pc.sort_indices(met, keys).to_numpy()
-    position = met["position"].to_numpy()[order]
-    last = np.append(position[1:] != position[:-1], True)[: len(position)]
-    seats = np.full(n, -1)
-    seats[position[last]] = order[last]
-    return pa.array(seats, mask=seats < 0)
 
 
 def _seen(place: Place, keys: pa.Array) -> np.ndarray[Any, Any] | None:
@@ -230,12 +136,13 @@ def _distinct(keys: pa.Array, chosen: np.ndarray[Any, Any]) -> int:
     return int(pc.count_distinct(keys.filter(pa.array(chosen))).as_py())
 
 
-def _ids(request_ids: Any) -> list[str]:
+def check_ids(request_ids: Any) -> list[str]:
+    """Return row ids as a list of text, or raise InvalidInputError."""
     if isinstance(request_ids, str):
         raise invalid("request_ids", "must be a sequence of strings", "one string", "Put it into a list.")
     ids: list[str] = as_labels(_unmixed(request_ids), "request_ids").tolist()
-    odd = next((key for key in ids if not isinstance(key, str) or not key), None)
-    if odd is not None:
+    if set(map(type, ids)) != {str} or "" in ids:
+        odd = next(key for key in ids if not isinstance(key, str) or not key)
         raise invalid(
             "request_ids",
             "must be non-empty strings",
@@ -251,8 +158,9 @@ def _unmixed(values: Any) -> Any:
 
 
 def _label_array(labels: Any, n: int) -> pa.Array:
-    values = [v.item() if isinstance(v, np.generic) else v for v in as_labels(_unmixed(labels), "labels", n)]
-    kinds = {type(value) for value in values}
+    values = as_labels(_unmixed(labels), "labels", n).tolist()
+    values = [value.item() if isinstance(value, np.generic) else value for value in values]
+    kinds = set(map(type, values))
     if kinds == {bool}:
         return pa.array(values, pa.bool_())
     try:
@@ -274,7 +182,7 @@ def _label_array(labels: Any, n: int) -> pa.Array:
 
 def _moments(times: Any, n: int) -> pd.DatetimeIndex:
     if times is None:
-        return pd.DatetimeIndex([dt.datetime.now(dt.timezone.utc)] * n).as_unit("us")
+        return pd.DatetimeIndex(np.full(n, np.datetime64(time.time_ns() // 1000, "us"))).tz_localize("UTC")
     way_out = "Pass one datetime a label, or none for now."
     if isinstance(times, (str, bytes, dt.datetime)):
         raise invalid("times", "must be an array of datetimes", type(times).__name__, way_out)
@@ -334,5 +242,6 @@ def _as_before(place: Place, labels: pa.Array) -> pa.Array:
             pass
     raise InvalidInputError(
         f"labels: must be {_KINDS.get(before, before)}, as those logged before; got "
-        f"{_KINDS.get(labels.type, labels.type)}. Convert them, so that one model's labels keep one type."
+        f"{_KINDS.get(labels.type, labels.type)}. Convert them (`mlflow-drift outcomes --label-type`), so that "
+        "one model's labels keep one type."
     )
