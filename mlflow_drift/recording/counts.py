@@ -1,7 +1,7 @@
 """Counts of what was recorded and what was not, of every process that serves a model.
 
-Each process adds its recorders' counts up and writes them down about once a second (the keeper's thread does it) and when
-it stops: after SIGKILL at most the last second's counts are missing, and what anyone has read never falls.
+Each process adds its recorders' counts up and writes them down twice a second (the keeper's thread does it) and when
+it stops: after SIGKILL at most the last half second's counts are missing, and what anyone has read never falls.
 """
 
 from __future__ import annotations
@@ -197,5 +197,7 @@ def models_seen(settings: Settings) -> list[str]:
 
 def model_of(folder: Path) -> str:
     """Return the name of the model that a spool folder belongs to."""
+    if (here := _watched.get(folder)) is not None:
+        return here.model
     entries, _ = _entries(folder)
     return next((entry.model for entry in entries), unescape(folder.name))

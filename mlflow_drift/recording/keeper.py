@@ -14,27 +14,23 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow_drift.config import RecordingSettings, Settings
-from mlflow_drift.recording.counts import fold_counts, note_failure, note_shipment, publish
-from mlflow_drift.recording.names import folder_name
+from mlflow_drift.config import Settings
+from mlflow_drift.recording.counts import fold_counts, model_of, note_failure, note_shipment, publish
+from mlflow_drift.recording.forked import library_is_lost, ship_in_fresh_interpreter
+from mlflow_drift.recording.housekeeping import expire_if_due
 from mlflow_drift.recording.shipping import ship_folder
 from mlflow_drift.recording.spool import live_writers
 
-__all__ = ["keep", "recording_in", "stop"]
+__all__ = ["keep", "stop"]
 
 logger = logging.getLogger(__name__)
 
-TICK = 1.0
+TICK = 0.5
 FOLD_EVERY = 60.0
 LONGEST_PAUSE = 30.0
 LOG_EVERY = 60.0
+HOUSE_EVERY = 600.0
 STOP_WITHIN = 2.0
-
-
-def recording_in(folder: Path, settings: Settings) -> RecordingSettings:
-    """Return what holds for the model of a spool folder."""
-    own = (own for model, own in settings.recording_by_model.items() if folder_name(model) == folder.name)
-    return next(own, settings.recording)
 
 
 @dataclass(slots=True)
@@ -47,6 +43,7 @@ class _Kept:
     due: float
     failures: int = 0
     log_at: float = 0.0
+    house_due: float = 0.0
 
     def ship(self) -> None:
         """Ship the folder once; on failure wait longer from time to time, and say so now and then."""
@@ -56,8 +53,10 @@ class _Kept:
                 if writer.folder == self.folder:
                     writer.seal(older_than=writer.max_age)
         try:
-            if self.folder.is_dir() and ship_folder(self.folder, self.settings):
+            ship = ship_in_fresh_interpreter if library_is_lost() else ship_folder
+            if self.folder.is_dir() and ship(self.folder, self.settings):
                 note_shipment(self.folder)
+            self._keep_house()
         except BaseException as error:  # noqa: BLE001 - the log may be away for hours; a panic of its library is no Exception
             self._failed(error)
         else:
@@ -65,13 +64,19 @@ class _Kept:
         pause = self.every * 2 ** min(self.failures, 16)
         self.due = time.monotonic() + min(pause, max(self.every, LONGEST_PAUSE))
 
+    def _keep_house(self) -> None:
+        """Expire old rows now and then, where the configuration says so."""
+        if time.monotonic() >= self.house_due and not library_is_lost():
+            self.house_due = time.monotonic() + HOUSE_EVERY
+            expire_if_due(self.folder, self.settings)
+
     def _failed(self, error: BaseException) -> None:
         self.failures += 1
         note_failure(self.folder, error)
         if time.monotonic() >= self.log_at:
             self.log_at = time.monotonic() + LOG_EVERY
             logger.warning(
-                "records of %s could not be shipped and wait in the spool: %s", self.folder.name, error
+                "records of %s could not be shipped and wait in the spool: %s", model_of(self.folder), error
             )
 
 
@@ -130,7 +135,7 @@ def _keep(folder: Path, settings: Settings) -> None:
         if _keeper is None and time.monotonic() < _retry_at:
             return
         keeper = _keeper or _Keeper()
-        every = recording_in(folder, settings).ship_every
+        every = settings.recording_of(model_of(folder)).ship_every
         keeper.kept[folder] = _Kept(folder, settings, every, time.monotonic() + every)
         if _keeper is None:
             try:

@@ -17,8 +17,6 @@ from mlflow_drift.recording import Recorder, counts, keeper, ledger
 from mlflow_drift.recording.counts import RecorderStats, models_seen, publish, read_counts
 from mlflow_drift.recording.tally import ShippingNews, Tally
 
-SPAWN = multiprocessing.get_context("forkserver")
-SPAWN.set_forkserver_preload(["mlflow_drift.recording", "pandas"])
 FORK = multiprocessing.get_context("fork")
 
 
@@ -88,8 +86,8 @@ def test_counters_never_fall_while_workers_are_killed(settings):
     for _ in range(3):
         workers = []
         for _ in range(2):
-            receiver, sender = SPAWN.Pipe(duplex=False)
-            workers.append((SPAWN.Process(target=_serve_until_killed, args=(settings, sender)), receiver))
+            receiver, sender = FORK.Pipe(duplex=False)
+            workers.append((FORK.Process(target=_serve_until_killed, args=(settings, sender)), receiver))
             workers[-1][0].start()
             sender.close()
         acknowledged += sum(len(os.read(receiver.fileno(), 1)) for _, receiver in workers)  # both are at work
@@ -119,7 +117,7 @@ def _record_and_stop(settings, times):
 
 
 def run(target, *arguments):
-    child = SPAWN.Process(target=target, args=arguments)
+    child = FORK.Process(target=target, args=arguments)
     child.start()
     child.join()
     assert child.exitcode == 0
