@@ -277,6 +277,7 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Serve
             name or model.model_id or "unregistered",
             version,
             feature_names=_feature_names(root / settings["profile"]),
+            id_column=settings.get("id_column"),
         )
     return ServedModel(
         inner,

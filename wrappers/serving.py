@@ -73,10 +73,12 @@ class ServedModel:
 
     def _recorded_predict(self, data: Any, params: Mapping[str, Any] | None = None) -> Any:
         data, given, ids = self._taken_apart(data, params)
+        # What is recorded is what came, though the model may work on it in place.
+        held = None if self._recorder is None else self._recorder.hold(data)
         answer = _called(self._predict, self._takes_params, data, given)
         if self._outputs is None:
             if self._recorder is not None:
-                self._recorder.record(data, answer, request_ids=ids)
+                self._recorder.record(held, answer, request_ids=ids)
             return answer
         plain = without_ids(answer)
         if not self._in_service:
@@ -84,16 +86,17 @@ class ServedModel:
         # Ids that a model fills in by itself hold where the request brings none.
         ids = ids or _own_ids(answer) or new_request_id()
         if self._recorder is not None:
-            self._recorder.record(data, plain, request_ids=ids)
+            self._recorder.record(held, plain, request_ids=ids)
         return _with_ids(plain, ids, self._outputs)
 
     def _recorded_stream(self, data: Any, params: Mapping[str, Any] | None = None) -> Iterator[Any]:
         """Answer in pieces; the request is recorded with the first of them, and without a prediction."""
         data, given, ids = self._taken_apart(data, params)
+        held = None if self._recorder is None else self._recorder.hold(data)
         stream = self._inner.predict_stream
         for number, piece in enumerate(_called(stream, _takes_params(stream), data, given)):
             if number == 0 and self._recorder is not None:
-                self._recorder.record(data, None, request_ids=ids)
+                self._recorder.record(held, None, request_ids=ids)
             yield piece
 
     def _taken_apart(self, data: Any, params: Mapping[str, Any] | None) -> tuple[Any, dict[str, Any], Ids]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import errno
 import logging
@@ -138,6 +139,20 @@ class Recorder:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
+    def hold(self, data: Any) -> Any:
+        """Return a model's input as it is now, to be recorded after predict: a model may change it in place.
+
+        It never raises: what cannot be held is returned as it came.
+        """
+        try:
+            if self._out_of_order is not None:
+                return data
+            if self._protects or self._share < 1.0:
+                return copy.deepcopy(data)  # rules and samples look into it again
+            return self._encoder.hold(data)
+        except Exception:  # noqa: BLE001 - record() will meet the same, and count it
+            return data
+
     def record(
         self,
         data: Any,
@@ -150,7 +165,7 @@ class Recorder:
 
         Parameters
         ----------
-        data : DataFrame, mapping of arrays, or array of n rows
+        data : DataFrame, mapping of arrays, array of n rows, or what :meth:`hold` returned
             The model's input; it may be changed as soon as this returns.
         prediction : array, Series or DataFrame of n rows, or None
             The model's answer. Where it is of a kind that is not recorded, the input is recorded alone.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mlflow
 import numpy as np
-import pandas as pd
 import pytest
 
 import mlflow_drift
@@ -13,7 +12,6 @@ from mlflow_drift.config import Settings
 from mlflow_drift.errors import InvalidInputError
 from mlflow_drift.models import load_profile
 from mlflow_drift.recording import read_window, row_ids
-from mlflow_drift.reference import ReferenceProfile
 
 QUICK = {"pip_requirements": ["torch"]}
 
@@ -144,3 +142,37 @@ def test_named_tensors_beside_plain_columns(tracking):
     today["history"] += 1
     served.predict(today)
     assert mlflow_drift.scan("named", version=1, rows=300).drifting_features()[0].startswith("history[")
+
+
+@pytest.mark.server
+def test_stock_serve_takes_images_as_inputs_and_as_instances(tracking, servers, net):
+    reference, labels = images(300, 0)
+    log_model(
+        net,
+        reference=reference,
+        target=labels,
+        registered_model_name="digits",
+        return_request_id=True,
+        **QUICK,
+    )
+    port = servers.free_port()
+    arguments = ["models", "serve", "-m", "models:/digits/1", "--env-manager", "local", "--host", "127.0.0.1"]
+    arguments += ["--port", str(port), "--workers", "1"]
+    home = tracking / "home"
+    environment = {"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(), "MLFLOW_DRIFT_HOME": str(home)}
+    today, truth = images(60, 1)
+    with servers.running(arguments, environment, port, tracking / "serve.log"):
+        body = {"inputs": today[:40].tolist(), "params": {"request_id": "in"}}
+        status, answer = servers.invoke(port, body)
+        assert status == 200, answer
+        rows = answer["predictions"]
+        assert [row["request_id"] for row in rows] == row_ids("in", 40)
+        assert np.array([row["prediction"] for row in rows]).argmax(axis=1).tolist() == truth[:40].tolist()
+        assert servers.invoke(port, {"instances": today[40:].tolist()})[0] == 200
+        assert servers.invoke(port, {"inputs": [[1, 2], [3, 4]]})[0] == 400
+    settings = Settings.load({"MLFLOW_DRIFT_HOME": str(home)}, file=None)
+    window = read_window("digits", settings=settings)
+    np.testing.assert_array_equal(np.stack(window.features["x"]), today)
+    assert log_outcomes("digits", row_ids("in", 40), truth[:40], settings=settings).unknown == 0
+    report = mlflow_drift.scan("digits", version=1, rows=60, settings=settings)
+    assert not report.drift_detected
