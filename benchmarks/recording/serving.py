@@ -1,0 +1,277 @@
+"""`mlflow models serve` with and without recording: latency at the median and at the 99th percentile.
+
+    python benchmarks/recording/serving.py [--minutes 30] [--out benchmarks/results/serving.json]
+
+Four servers of the same scikit-learn model run at once, one worker each: the drift-aware model recording, the same with
+``MLFLOW_DRIFT_RECORD=false`` twice (the second one shows the noise), and the model as MLflow's own flavor logs it. Requests go
+to one server at a time over connections that are kept, a block of seconds each, in a random order that is drawn anew every
+round; so all arms see the same machine. A block is longer than the interval of shipping, whose cost therefore counts.
+On two or more cores the client has one for itself. A ratio's interval is the bootstrap's over rounds (95 %).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import platform
+import random
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+ARMS = {"recording": "recorded", "off": "recorded", "off again": "recorded", "native": "native"}
+BASE = "off"
+SETTLING = 0.5
+RESAMPLES = 2000
+
+
+def frames(n: int) -> dict[str, pd.DataFrame]:
+    """Return reference rows of both kinds: 30 floats, and 30 columns of floats, integers, text, flags and gaps."""
+    rng = np.random.default_rng(0)
+    floats = pd.DataFrame(rng.normal(size=(n, 30)), columns=[f"x{j}" for j in range(30)])
+    mixed = floats.copy()
+    for j in range(0, 10, 2):
+        mixed[f"x{j}"] = rng.choice(["north", "south", "east", "west"], n)
+        mixed[f"x{j + 1}"] = rng.integers(0, 1000, n)
+    mixed["x10"] = rng.random(n) < 0.5
+    mixed.loc[rng.random(n) < 0.2, "x11"] = np.nan
+    return {"floats": floats, "mixed": mixed}
+
+
+def log_models(folder: Path) -> str:
+    """Log a model for each kind of row, drift-aware and natively; return the tracking address."""
+    import mlflow
+    from sklearn.compose import make_column_transformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    from mlflow_drift import log_model
+
+    uri = f"sqlite:///{folder}/mlflow.db"
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment(experiment_id=mlflow.create_experiment("serving", f"file://{folder}/artifacts"))
+    for kind, rows in frames(500).items():
+        used = [f"x{j}" for j in range(12, 30)]
+        model = make_pipeline(make_column_transformer(("passthrough", used)), LogisticRegression())
+        model.fit(rows, rows["x29"] > 0)
+        needs = ["scikit-learn"]
+        log_model(model, reference=rows, registered_model_name=f"recorded-{kind}", pip_requirements=needs)
+        mlflow.sklearn.log_model(
+            model,
+            name="native",
+            registered_model_name=f"native-{kind}",
+            input_example=rows[:1],
+            pip_requirements=needs,
+        )
+    return uri
+
+
+@contextlib.contextmanager
+def serving(uri: str, folder: Path, kind: str, cores: set[int] | None) -> Iterator[dict[str, int]]:
+    """Serve all arms for a kind of row; yield their ports."""
+    ports, processes = {}, []
+    try:
+        for arm, model in ARMS.items():
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                ports[arm] = probe.getsockname()[1]
+            command = ["models", "serve", "-m", f"models:/{model}-{kind}/1", "--env-manager", "local"]
+            command += ["--host", "127.0.0.1", "--port", str(ports[arm])]
+            environment = {
+                **os.environ,
+                "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+                "MLFLOW_TRACKING_URI": uri,
+                "MLFLOW_DRIFT_HOME": str(folder / "home"),
+                "MLFLOW_DRIFT_RECORD": "true" if arm == "recording" else "false",
+            }
+            with (folder / f"{kind}-{arm}.log").open("wb") as log:
+                processes.append(
+                    subprocess.Popen(
+                        [str(Path(sys.executable).parent / "mlflow"), *command],
+                        env=environment,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                        preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,
+                    )
+                )
+        for port in ports.values():
+            wait_until_up(port)
+        yield ports
+    finally:
+        for process in processes:
+            os.killpg(process.pid, signal.SIGTERM)
+        for process in processes:
+            process.wait(30)
+
+
+def wait_until_up(port: int) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", "/health")
+            if connection.getresponse().status == 200:
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        finally:
+            connection.close()
+        time.sleep(0.2)
+
+
+def block(port: int, body: bytes, concurrency: int, seconds: float) -> list[float]:
+    """Keep so many requests under way for so long; return the latencies in seconds, without the first moments'."""
+    head = f"POST /invocations HTTP/1.1\r\nHost: b\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    request = head.encode() + body
+    latencies: list[float] = []
+    begun: dict[socket.socket, float] = {}
+    with selectors.DefaultSelector() as selector, contextlib.ExitStack() as open_sockets:
+        start = time.perf_counter()
+        for _ in range(concurrency):
+            connection = open_sockets.enter_context(socket.create_connection(("127.0.0.1", port)))
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            selector.register(connection, selectors.EVENT_READ)
+            begun[connection] = time.perf_counter()
+            connection.sendall(request)
+        while begun:
+            for key, _ in selector.select():
+                connection = key.fileobj  # type: ignore[assignment]
+                check(connection)
+                now = time.perf_counter()
+                since = begun.pop(connection)
+                if since - start > SETTLING:
+                    latencies.append(now - since)
+                if now - start < seconds + SETTLING:
+                    begun[connection] = now
+                    connection.sendall(request)
+    return latencies
+
+
+def check(connection: socket.socket) -> None:
+    """Read one answer to its end; anything but 200 ends the benchmark."""
+    data = b""
+    while True:
+        head, found, body = data.partition(b"\r\n\r\n")
+        if found:
+            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+            if len(body) >= length:
+                break
+        received = connection.recv(65536)
+        if not received:
+            raise ConnectionError("the server closed the connection")
+        data += received
+    if not data.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(data[:500].decode(errors="replace"))
+
+
+Measured = dict[str, list[list[float]]]
+
+
+def measure(
+    ports: dict[str, int], body: bytes, concurrency: int, rounds: int, seconds: float, rng: random.Random
+) -> Measured:
+    """Return every arm's latencies, a list for each round."""
+    measured: Measured = defaultdict(list)
+    for arm in ports:  # caches, imports, the first shipment
+        block(ports[arm], body, concurrency, seconds)
+    for _ in range(rounds):
+        for arm in rng.sample(list(ports), len(ports)):
+            measured[arm].append(block(ports[arm], body, concurrency, seconds))
+    return measured
+
+
+def compared(measured: Measured) -> dict[str, Any]:
+    """Return each arm's quantiles in milliseconds, and their ratios to the base arm's with intervals."""
+    rng = np.random.default_rng(0)
+    rounds = len(measured[BASE])
+    draws = rng.integers(0, rounds, (RESAMPLES, rounds))
+    found: dict[str, Any] = {}
+    for arm, latencies in measured.items():
+        found[arm] = {"requests": sum(map(len, latencies))}
+        for share in (50, 99):
+            found[arm][f"p{share}_ms"] = round(1e3 * quantile(latencies, share), 3)
+            if arm != BASE:
+                point = quantile(latencies, share) / quantile(measured[BASE], share)
+                ratios = [
+                    quantile([latencies[i] for i in draw], share)
+                    / quantile([measured[BASE][i] for i in draw], share)
+                    for draw in draws
+                ]
+                low, high = np.quantile(ratios, [0.025, 0.975])
+                found[arm][f"p{share}_ratio"] = [round(float(x), 4) for x in (point, low, high)]
+    return found
+
+
+def quantile(latencies: list[list[float]], share: float) -> float:
+    """Return the median over rounds of a round's quantile: one bad moment of the machine moves it little."""
+    return float(np.median([np.percentile(one, share) for one in latencies]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=30.0, help="of measuring, in all (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--block", type=float, default=6.0, help="seconds to one server at a time (default: %(default)s)"
+    )
+    parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--rows", nargs="+", choices=["floats", "mixed"], default=["floats", "mixed"])
+    parser.add_argument("--seed", type=int, default=0, help="of the order of the blocks")
+    parser.add_argument("--out", type=Path, help="write the figures there as JSON")
+    arguments = parser.parse_args()
+    cells = len(arguments.concurrency) * len(arguments.rows)
+    rounds = max(2, round(arguments.minutes * 60 / cells / len(ARMS) / (arguments.block + SETTLING)) - 1)
+    rng = random.Random(arguments.seed)
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if len(cores) > 1:
+        os.sched_setaffinity(0, cores[:1])
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="drift-serving-") as place:
+        uri = log_models(Path(place))
+        for kind in arguments.rows:
+            row = frames(500)[kind][:1]
+            body = json.dumps(
+                {"dataframe_split": json.loads(row.to_json(orient="split", index=False))}
+            ).encode()
+            with serving(uri, Path(place), kind, set(cores[1:]) or None) as ports:
+                for concurrency in arguments.concurrency:
+                    measured = measure(ports, body, concurrency, rounds, arguments.block, rng)
+                    results[f"{kind}, concurrency {concurrency}"] = found = compared(measured)
+                    print(f"{kind}, concurrency {concurrency}, {rounds} rounds")
+                    for arm, figures in found.items():
+                        print(
+                            f"  {arm:>10}  " + "  ".join(f"{k} {v}" for k, v in figures.items()), flush=True
+                        )
+    document = {
+        "command": f"python benchmarks/recording/serving.py --minutes {arguments.minutes:g}",
+        "machine": f"{platform.machine()}, {len(cores)} cores, Python {platform.python_version()}",
+        "block_seconds": arguments.block,
+        "rounds": rounds,
+        "ratios": "to 'off': estimate, low, high (95 %)",
+        "results": results,
+    }
+    if arguments.out:
+        arguments.out.write_text(json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
