@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pandas as pd
 from mlflow_drift.config import REQUEST_ID, ColumnRule
 from mlflow_drift.hooks.parts import Redactor
 from mlflow_drift.recording.arrays import as_array, as_columns
+from mlflow_drift.recording.blocks import Overlay
 from mlflow_drift.recording.names import PREDICTION, prediction_column
 from mlflow_drift.recording.rules import CannotApplyError, apply_rule
 
@@ -70,7 +72,7 @@ class Redaction:
     Examples
     --------
     >>> redaction = Redaction({"email": ColumnRule("drop")})
-    >>> redaction.apply(pd.DataFrame({"age": [39], "email": ["a@b.c"]}), INPUT, print)
+    >>> redaction.frame(pd.DataFrame({"age": [39], "email": ["a@b.c"]}), print)
        age
     0   39
     """
@@ -110,8 +112,8 @@ class Redaction:
         Returns
         -------
         object
-            The value itself where nothing applies to it; else a DataFrame or a mapping of what is left, or None
-            for an answer of which nothing is.
+            The value itself where nothing applies to it; else what the encoder takes for what is left: an overlay,
+            a mapping, a frame without columns, or None for an answer of which nothing is.
 
         Raises
         ------
@@ -125,8 +127,8 @@ class Redaction:
             return value
         value = _tabled(value, plan.names)
         if isinstance(value, pd.DataFrame):
-            left = self._framed(value, plan, stem, note)
-            return None if stem == OUTPUT and not left.shape[1] else left
+            left = Overlay(value, self._changed(value, plan, stem, note))
+            return None if stem == OUTPUT and not left.kept else left
         return self._mapped(value, plan, stem, note)
 
     def unmatched(self, data: Any, prediction: Any) -> tuple[list[str], list[str]]:
@@ -144,24 +146,19 @@ class Redaction:
         ]
         return [name for name in self._rules if name not in matched], known
 
-    def frame(self, frame: pd.DataFrame, note: Note, stem: str = INPUT) -> pd.DataFrame:
-        """Return what may be written of a frame; only the columns that something applies to are touched."""
-        return self._framed(frame, self._plan(frame.columns, stem), stem, note)
-
-    def _framed(self, frame: pd.DataFrame, plan: _Plan, stem: str, note: Note) -> pd.DataFrame:
-        touched = range(frame.shape[1]) if self._redactors else plan.rules
-        changed = {j: self._protected(frame.iloc[:, j], plan, j, stem, note) for j in touched}
-        if not changed:
-            return frame
-        kept = [j for j in range(frame.shape[1]) if j not in changed or changed[j] is not None]
-        if len(changed) == frame.shape[1]:
-            left = pd.DataFrame({j: changed[j] for j in kept}, index=frame.index)
-            return left.set_axis(frame.columns[kept], axis=1)
+    def frame(self, frame: pd.DataFrame, note: Note) -> pd.DataFrame:
+        """Return what may be written of an input frame, as a frame."""
+        changed = self._changed(frame, self._plan(frame.columns, INPUT), INPUT, note)
         left = frame.copy(deep=False)
-        for j in kept:
-            if j in changed:
-                left.isetitem(j, changed[j])
-        return left.iloc[:, kept] if len(kept) < frame.shape[1] else left
+        for j, column in changed.items():
+            if column is not None:
+                left.isetitem(j, column)
+        return left.iloc[:, Overlay(frame, changed).kept]
+
+    def _changed(self, frame: pd.DataFrame, plan: _Plan, stem: str, note: Note) -> dict[int, Any]:
+        """Return the columns that something applies to, by place, as they may be written; None where they may not."""
+        touched = range(frame.shape[1]) if self._redactors else plan.rules
+        return {j: self._protected(partial(_column, frame, j), plan, j, stem, note) for j in touched}
 
     def _mapped(self, value: Mapping[Any, Any], plan: _Plan, stem: str, note: Note) -> Any:
         """Do the same for a mapping of arrays."""
@@ -172,20 +169,21 @@ class Redaction:
             j = position[name]
             if j not in plan.rules and not self._redactors:
                 left[name] = column
-            elif (kept := self._protected(column, plan, j, stem, note)) is not None:
+            elif (kept := self._protected(partial(_same, column), plan, j, stem, note)) is not None:
                 left[name] = kept
         if left:
             return left
         return pd.DataFrame(index=pd.RangeIndex(rows)) if stem == INPUT else None
 
-    def _protected(self, column: Any, plan: _Plan, j: int, stem: str, note: Note) -> Any:
+    def _protected(self, load: Callable[[], Any], plan: _Plan, j: int, stem: str, note: Note) -> Any:
         """Return what may be written of one column, or None."""
         name = _shown(plan.names, j, stem)
         rule = plan.rules.get(j)
+        if rule is not None and rule.kind == "drop":
+            return None
+        column = load()
         if rule is not None:
             try:
-                if rule.kind == "drop":
-                    return None
                 if getattr(column, "ndim", 1) > 1:
                     raise CannotApplyError(f"{rule.kind} of a tensor")
                 column = apply_rule(rule, _series(column), self._key)
@@ -268,6 +266,15 @@ def _tabled(value: Any, names: tuple[str, ...]) -> pd.DataFrame | Mapping[Any, A
     if array.ndim == 2 and len(names) == array.shape[1]:
         return pd.DataFrame(array, columns=list(names))
     return {names[0]: array.reshape(1) if array.ndim == 0 else array}
+
+
+def _column(frame: pd.DataFrame, j: int) -> pd.Series:
+    column = frame[frame.columns[j]]  # quicker than by place
+    return column if isinstance(column, pd.Series) else frame.iloc[:, j]
+
+
+def _same(column: Any) -> Any:
+    return column
 
 
 def _shown(names: tuple[str, ...], j: int, stem: str) -> str:

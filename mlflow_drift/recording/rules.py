@@ -146,8 +146,8 @@ def _each(column: pd.Series, function: Callable[[str], str]) -> np.ndarray[Any, 
         return np.asarray(np.array(texts, dtype=object)[codes])
     known: dict[str, str] = {}
     out = np.empty(len(column), dtype=object)
-    for row, (value, missing) in enumerate(zip(column.tolist(), column.isna().tolist(), strict=True)):
-        if not missing:
+    for row, value in enumerate(column.tolist()):
+        if not _is_missing(value):
             text = text_of(value)
             if text not in known:
                 known[text] = function(text)
@@ -155,17 +155,22 @@ def _each(column: pd.Series, function: Callable[[str], str]) -> np.ndarray[Any, 
     return out
 
 
+def _is_missing(value: Any) -> bool:
+    if isinstance(value, (np.datetime64, np.timedelta64)):
+        return bool(np.isnat(value))
+    odd = isinstance(value, (float, np.floating, decimal.Decimal)) and value != value  # noqa: PLR0124 - NaN
+    return odd or value is None or value is pd.NA or value is pd.NaT
+
+
 def _floats(column: pd.Series) -> np.ndarray[Any, Any]:
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf":
+        return np.asarray(column.to_numpy(), dtype=np.float64)
     if column.dtype.kind in "iuf":
         return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
-    values, missing = column.tolist(), column.isna().tolist()
     floats = np.full(len(column), np.nan)
-    for row, value in enumerate(values):
-        if not missing[row]:
-            number = isinstance(value, (numbers.Real, decimal.Decimal)) and not isinstance(
-                value, (bool, np.bool_)
-            )
-            if not number:
+    for row, value in enumerate(column.tolist()):
+        if not _is_missing(value):
+            if isinstance(value, bool) or not isinstance(value, (numbers.Real, decimal.Decimal)):
                 raise CannotApplyError("bucket of what is no number")
             floats[row] = float(value)
     return floats
