@@ -16,7 +16,8 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,11 @@ from mlflow_drift.recording.names import folder_name
 from mlflow_drift.recording.spool import MAGIC, Contents, quarantine, read_segment, recover, segments
 from mlflow_drift.recording.table import REQUESTS, Place, append_once, folder_place
 
-__all__ = ["ship", "ship_folder"]
+__all__ = ["ship", "ship_folder", "spool_folders"]
 
 logger = logging.getLogger(__name__)
 
-STATE, LOCK = "ship.json", "ship.lock"
+STATE, COPY, LOCK = "ship.json", "ship-copy.json", "ship.lock"
 BATCH_BYTES = 64 << 20
 WAIT = 60.0
 
@@ -57,29 +58,66 @@ def ship(settings: Settings | None = None, *, model: str | None = None) -> int:
     Raises
     ------
     UnreachableError
-        If another shipper holds a folder for more than a minute.
+        If the log cannot be written, or another shipper holds a folder for more than a minute; what could not be moved
+        stays in the spool.
     """
     settings = settings or Settings.load()
-    return sum(ship_folder(folder, settings, wait=WAIT) for folder in _folders(settings.spool_dir, model))
+    total, failed = 0, None
+    for folder in spool_folders(settings, model):
+        try:
+            total += ship_folder(folder, settings, wait=WAIT)
+        except UnreachableError as error:  # noqa: PERF203 - the other models' must not wait for it
+            failed = failed or error
+    if failed is not None:
+        raise failed
+    return total
 
 
-def _folders(spool: Path, model: str | None) -> list[Path]:
+def spool_folders(settings: Settings, model: str | None = None) -> list[Path]:
+    """Return the spool folders of this machine, one a model, or only that model's."""
+    spool = settings.spool_dir
     if not spool.is_dir():
         return []
     wanted = None if model is None else folder_name(model)
     return sorted(path for path in spool.iterdir() if path.is_dir() and wanted in {None, path.name})
 
 
-def ship_folder(folder: Path, settings: Settings, *, wait: float = 0.0) -> int:
-    """Ship one model's folder; return the rows moved, 0 if another shipper is at it and ``wait`` is 0."""
+def ship_folder(
+    folder: Path, settings: Settings, *, wait: float = 0.0, moved: Callable[[int], None] | None = None
+) -> int:
+    """Ship one model's folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The model's spool folder.
+    settings : Settings
+        Where the log lies.
+    wait : float
+        Seconds to wait for another shipper that is at it; with 0, nothing is done then.
+    moved : callable, optional
+        Called after every batch with the number of its rows.
+
+    Returns
+    -------
+    int
+        Rows moved.
+
+    Raises
+    ------
+    UnreachableError
+        If the log cannot be written, or the other shipper takes longer.
+    """
     place = folder_place(settings, folder.name, REQUESTS)
     with _shipper_lock(folder, wait) as held:
         if not held:
             return 0
         recover(folder)
         total = 0
-        while (moved := _ship_batch(folder, place)) is not None:
-            total += moved
+        while (rows := _ship_batch(folder, place)) is not None:
+            total += rows
+            if moved is not None:
+                moved(rows)
         return total
 
 
@@ -137,29 +175,43 @@ class _State:
 
     @classmethod
     def load(cls, folder: Path) -> _State:
-        path = folder / STATE
+        """Read the note, or its copy where it is damaged."""
+        return cls._read(folder / STATE) or cls._read(folder / COPY) or cls()
+
+    @classmethod
+    def _read(cls, path: Path) -> _State | None:
         try:
-            plain: dict[str, Any] = json.loads(path.read_text())
-            return cls(
-                plain["app_id"], plain["batch"], [(a, b, c) for a, b, c in plain["parts"]], plain["shipped"]
-            )
+            plain: dict[str, Any] = json.loads(path.read_bytes())
+            if plain.pop("crc") != _crc(plain):
+                raise ValueError("its checksum does not hold")
+            return cls(**{**plain, "parts": [(stem, start, end) for stem, start, end in plain["parts"]]})
         except FileNotFoundError:
-            return cls()
-        except (ValueError, KeyError, TypeError) as error:
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             kept = path.rename(path.with_suffix(f".damaged-{time.time_ns()}"))
             logger.warning(
-                "%s is damaged (%s), kept as %s; rows being shipped may appear twice", path, error, kept
+                "%s is damaged (%s) and lies in %s; where its copy is damaged, too, rows may appear twice",
+                path,
+                error,
+                kept,
             )
-            return cls()
+            return None
 
     def save(self, folder: Path) -> None:
-        """Replace the note in one step; it is on the disk when this returns."""
-        draft = folder / f"{STATE}.draft"
-        with draft.open("w") as stream:
-            json.dump(asdict(self), stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(folder / STATE)
+        """Replace note and copy, each in one step; they are on the disk when this returns."""
+        plain = asdict(self)
+        text = json.dumps({**plain, "crc": _crc(plain)})
+        for name in (STATE, COPY):
+            draft = folder / f"{name}.draft"
+            with draft.open("w") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            draft.replace(folder / name)
+
+
+def _crc(plain: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(plain, sort_keys=True).encode())
 
 
 def _ship_batch(folder: Path, place: Place) -> int | None:
@@ -187,7 +239,7 @@ def _pending(folder: Path, state: _State, contents: dict[str, Contents]) -> list
     parts: list[tuple[str, int, int]] = []
     size = 0
     for stem in segments(folder):
-        read = _read(folder, stem)
+        read = _read_if_possible(folder, stem)
         start = state.shipped.get(stem, len(MAGIC))
         if read is None or read.sound <= start:
             continue
@@ -197,6 +249,20 @@ def _pending(folder: Path, state: _State, contents: dict[str, Contents]) -> list
         if size >= BATCH_BYTES:
             break
     return parts
+
+
+_unreadable: set[Path] = set()
+
+
+def _read_if_possible(folder: Path, stem: str) -> Contents | None:
+    """Read a segment; one that cannot be read (its permissions, a bad disk) waits, and the others go on."""
+    try:
+        return _read(folder, stem)
+    except OSError as error:
+        if folder / stem not in _unreadable:  # said once a process
+            _unreadable.add(folder / stem)
+            logger.warning("segment %s cannot be read and waits in the spool: %s", stem, error)
+        return None
 
 
 def _read(folder: Path, stem: str) -> Contents | None:
@@ -229,8 +295,8 @@ def _tidy(folder: Path, state: _State) -> None:
     for stem, path in present.items():
         if path.suffix != ".seg":
             continue
-        read = read_segment(path)
-        if read.sound > state.shipped.get(stem, len(MAGIC)):
+        read = _read_if_possible(folder, stem)
+        if read is None or read.sound > state.shipped.get(stem, len(MAGIC)):
             continue
         if read.size > read.sound:
             quarantine(path, read.sound)

@@ -11,11 +11,12 @@ local file system, Google's and Azure's stores and S3 all offer; whoever comes s
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import logging
 import random
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -314,14 +315,21 @@ def _place(name: str, values: pa.ChunkedArray, taken: Taken) -> tuple[str, pa.Ch
         there, kind = taken.get(name.lower(), (name, pa.string()))
         values = values.cast(kind if there == name else pa.string())
     short = type_name(values.type)
-    hidden = escape_capitals(name)
-    for place in (name, f"{name}:{short}", hidden, f"{hidden}:{short}"):
+    for place in _places(name, short):
         home = taken.get(place.lower())
         if home is None:
             return place, values
         if home[0] == place and (fitting := _fitted(values, home[1])) is not None:
             return place, fitting
-    raise AssertionError(f"unreachable: {hidden}:{short} holds another type")
+    raise AssertionError("unreachable: there is always another place")
+
+
+def _places(name: str, short: str) -> Iterator[str]:
+    """Yield the names under which a column may be kept, the plainest first."""
+    hidden = escape_capitals(name)
+    yield from (name, f"{name}:{short}", hidden, f"{hidden}:{short}")
+    # "x_Ab", "x_aB:double" and "x_ab" with doubles: the last has no capitals to escape.
+    yield from (f"{hidden}:{short}:{number}" for number in itertools.count(2))
 
 
 def _fitted(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:

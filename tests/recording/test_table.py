@@ -9,6 +9,7 @@ import pytest
 from mlflow_drift.config import Settings
 from mlflow_drift.errors import InvalidInputError, NotFoundError
 from mlflow_drift.recording import Recorder, read_window
+from mlflow_drift.recording.names import meaning
 from mlflow_drift.recording.table import Place, append_once, conform, open_table, table_place
 
 
@@ -79,6 +80,16 @@ def test_types_that_change(first, second, names):
     assert kept == [value for value in [*first, *second] if value is not None]
     later = conform([two], whole.schema)
     assert set(later.column_names) <= set(names)
+
+
+def test_capitals_are_told_apart_in_whatever_order_they_come():
+    whole = None
+    for name in ("x_Both", "x_bOth", "x_both", "x_BOTH", "x_both"):
+        table = conform([pa.table({name: [0.5]})], whole)
+        assert len(table.column_names) == 1
+        assert meaning(table.column_names[0]) == meaning(name)
+        whole = table.schema if whole is None else pa.unify_schemas([whole, table.schema])
+    assert len({name.lower() for name in whole.names}) == len(whole.names) == 4
 
 
 def test_capitals_are_told_apart():
