@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mlflow_drift.errors import InvalidInputError, invalid
-from mlflow_drift.tensors import as_column, describe, is_tensor
+from mlflow_drift.tensors import as_column, as_numpy, describe, is_tensor
 
 __all__ = ["as_frame", "as_labels", "check_alpha", "check_count", "check_name", "match_columns"]
 
@@ -64,6 +64,7 @@ def as_frame(value: Any, parameter: str, *, all_missing: str = "error") -> pd.Da
 
 
 def _tabular(value: Any, parameter: str) -> pd.DataFrame:
+    value = as_numpy(value)
     if isinstance(value, pd.DataFrame):
         frame = value.reset_index(drop=True)
     elif isinstance(value, Mapping):
@@ -88,7 +89,7 @@ def _tabular(value: Any, parameter: str) -> pd.DataFrame:
 
 
 def _mapped(column: Any) -> Any:
-    array = np.asarray(column)
+    array = np.asarray(as_numpy(column))
     return as_column(array) if array.ndim > 1 else array
 
 

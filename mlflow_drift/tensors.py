@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Tensor",
     "as_column",
+    "as_numpy",
     "describe",
     "is_tensor",
     "project",
@@ -65,6 +66,11 @@ class Tensor:
     def size(self) -> int:
         """Elements a row."""
         return math.prod(self.shape)
+
+
+def as_numpy(value: Any) -> Any:
+    """Return an array of torch's as one of NumPy's, and anything else as it is; torch is not imported."""
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
 
 
 def as_column(array: NDArray[Any]) -> pd.Series:

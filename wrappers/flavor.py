@@ -36,7 +36,7 @@ from mlflow_drift.models import (
 )
 from mlflow_drift.recording import Recorder
 from mlflow_drift.reference import ReferenceProfile
-from mlflow_drift.tensors import unframed
+from mlflow_drift.tensors import as_numpy, unframed
 from mlflow_drift.wrappers.native import (
     add_requirement,
     check_flavor_kwargs,
@@ -333,6 +333,7 @@ def _log(
 
 def _profile(reference: Any, target: Any, id_column: str | None) -> tuple[Any, ReferenceProfile]:
     """Return the rows to infer a signature from, and the profile."""
+    reference, target = as_numpy(reference), as_numpy(target)
     if isinstance(reference, ReferenceProfile):
         if target is not None:
             raise invalid(

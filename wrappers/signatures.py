@@ -170,7 +170,10 @@ def complete(
     if id_column is not None and inputs is not None and id_column not in inputs.input_names():
         if inputs.is_tensor_spec():
             raise invalid(
-                "id_column", "needs named input columns", "a tensor signature", "Pass a DataFrame reference."
+                "id_column",
+                "needs named input columns",
+                "a tensor signature",
+                "Send ids as the parameter request_id, or pass a DataFrame reference.",
             )
         # Numbers are ids too, and MLflow would refuse them for text.
         inputs = Schema([*inputs.inputs, ColSpec(AnyType(), id_column, required=False)])

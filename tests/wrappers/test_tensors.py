@@ -142,6 +142,19 @@ def test_named_tensors_beside_plain_columns(tracking):
     today["history"] += 1
     served.predict(today)
     assert mlflow_drift.scan("named", version=1, rows=300).drifting_features()[0].startswith("history[")
+    # A second version, on what was recorded and on rows given.
+    log_model(
+        Scorer(),
+        reference=reference,
+        registered_model_name="named",
+        pip_requirements=["numpy"],
+        trained_until="2020-01-01",
+    )
+    rows = named(50, 2)
+    verdict = mlflow_drift.validate("named", 2, champion=1, data=(rows, served.predict(rows)), min_samples=10)
+    assert (verdict.n_samples, verdict.metrics["champion"]) == (50, 0.0)
+    log_outcomes("named", list(window.request_ids), answer)
+    assert mlflow_drift.validate("named", 2, champion=1, min_samples=10).n_samples == 300
 
 
 @pytest.mark.server
