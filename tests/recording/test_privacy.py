@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 import threading
@@ -77,8 +78,7 @@ COLUMNS = {
 
 
 @pytest.mark.parametrize("rule", ["drop", "hash", "mask", "bucket:1000000000"])
-@pytest.mark.parametrize("kind", COLUMNS)
-@pytest.mark.parametrize("repeat", [1, 100])
+@pytest.mark.parametrize(("kind", "repeat"), zip(COLUMNS, itertools.cycle([100, 1]), strict=False))
 def test_no_byte_of_a_protected_column_is_written(settings, caplog, kind, rule, repeat):
     settings = private(settings.home, {"secret": rule})
     recorder = Recorder("churn", "1", settings=settings)
@@ -121,7 +121,7 @@ SHAPES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("rule", ["drop", "hash", "mask", "bucket:1000000000"])
+@pytest.mark.parametrize("rule", ["drop", "hash"])
 @pytest.mark.parametrize("side", ["input", "output"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_whatever_the_shape(settings, caplog, shape, side, rule):
