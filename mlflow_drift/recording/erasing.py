@@ -91,6 +91,7 @@ def erase(
     """
     settings = settings or Settings.load()
     keys = _checked(where, ids)
+    _seal_own(settings, name)
     ship(settings, model=name)
     waiting = _open_segments(settings, name)
     search = _Search(survey(name, settings), where, keys, settings)
@@ -209,6 +210,12 @@ def _stored(snapshot: DeltaTable, matches: Matcher) -> Iterator[str]:
         yield from stored.filter(matches(stored)).to_pylist()
 
 
+def _seal_own(settings: Settings, name: str) -> None:
+    for writer in live_writers():
+        if writer.folder == _folder(settings, name):
+            writer.seal()
+
+
 def _open_segments(settings: Settings, name: str) -> set[Path]:
     """Return the segments that are being written to; what is shipped of them is still in them."""
     return {path for path in segments(_folder(settings, name)).values() if path.suffix == ".open"}
@@ -217,9 +224,6 @@ def _open_segments(settings: Settings, name: str) -> set[Path]:
 def _empty(settings: Settings, name: str, waiting: set[Path]) -> None:
     """Wait until the segments that may hold erased rows are sealed and deleted."""
     deadline = time.monotonic() + SEALED_WITHIN
-    for writer in live_writers():
-        if writer.folder == _folder(settings, name):
-            writer.seal()
     while any(path.exists() or path.with_suffix(".seg").exists() for path in waiting):
         ship(settings, model=name)
         if time.monotonic() >= deadline:

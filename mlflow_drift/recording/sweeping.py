@@ -10,9 +10,10 @@ An erasure overrides the pins, so it writes down which files hold erased rows, i
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -71,18 +72,20 @@ def sweep(place: Place, *, now: bool = False) -> int:
     if table is None:
         return 0
     try:
-        return _vacuum(table, place, now=now) + _remove(place, table, now=now)
+        before = _data_files(place)
+        _vacuum(table, place, before, now=now)
+        _remove(place, table, before, now=now)
+        return len(before.keys() - _data_files(place).keys())
     except (DeltaError, OSError) as error:
         raise unreachable(place, error) from error
 
 
-def _vacuum(table: DeltaTable, place: Place, *, now: bool) -> int:
+def _vacuum(table: DeltaTable, place: Place, there: Collection[str], *, now: bool) -> None:
     hours = 0 if now else int(GRACE.total_seconds() // 3600)
     # Files that no commit names are looked for only where they cannot belong to one that is being made.
     options = {"retention_hours": hours, "enforce_retention_duration": False, "full": not now}
-    if not table.vacuum(dry_run=True, **options):
-        return 0
-    return len(table.vacuum(dry_run=False, keep_versions=pinned(place), **options))
+    if not set(table.vacuum(dry_run=True, **options)).isdisjoint(there):
+        table.vacuum(dry_run=False, keep_versions=pinned(place), **options)
 
 
 def condemn(
@@ -106,12 +109,11 @@ def condemn(
     """
     table = open_table(place)
     assert table is not None
+    old = _data_files(place)
+    for path in _paths(table):
+        old.pop(path, None)
     files = _filesystem(place)
-    live = _paths(table)
-    listed = files.get_file_info(fs.FileSelector("", recursive=True))
-    holding = [
-        info for info in listed if _is_data(info) and info.path not in live and _holds(info, files, matches)
-    ]
+    holding = [info for info in old.values() if _holds(info, files, matches)]
     moment = utc_now()
     earliest = moment if now else moment + GRACE
     removed = _removed(table)
@@ -124,8 +126,14 @@ def condemn(
     return max(due.values(), default=moment), cut
 
 
-def _is_data(info: fs.FileInfo) -> bool:
-    return bool(info.is_file and info.path.endswith(".parquet") and not info.path.startswith("_"))
+def _data_files(place: Place) -> dict[str, fs.FileInfo]:
+    """Return every data file of a table's folder by its path, whatever the table's log says of it."""
+    listed = _filesystem(place).get_file_info(fs.FileSelector("", recursive=True))
+    return {
+        info.path: info
+        for info in listed
+        if info.is_file and info.path.endswith(".parquet") and not info.path.startswith("_")
+    }
 
 
 def _holds(info: fs.FileInfo, files: fs.FileSystem, matches: Callable[[pa.Array], pa.Array]) -> bool:
@@ -153,23 +161,21 @@ def _write_down(place: Place, due: dict[str, dt.datetime], moment: dt.datetime) 
         append_rows(_erasures(place), pa.table(rows))
 
 
-def _remove(place: Place, table: DeltaTable, *, now: bool) -> int:
+def _remove(place: Place, table: DeltaTable, there: Collection[str], *, now: bool) -> None:
     """Remove the condemned files that are due; ``now`` makes those due that the table's log calls removed."""
     condemned = open_table(_erasures(place))
     if condemned is None:
-        return 0
+        return
     rows = condemned.to_pyarrow_dataset().to_table(filter=pc.field("table") == place.uri)
     due = set(
         rows.filter(pc.field("due") <= pa.scalar(utc_now(), pa.timestamp("us", "UTC")))["path"].to_pylist()
     )
     if now:
         due |= set(rows["path"].to_pylist()) & _removed(table)
-    files, gone = _filesystem(place), 0
-    for path in sorted(due - _paths(table)):
-        if files.get_file_info(path).type != fs.FileType.NotFound:
+    files = _filesystem(place)
+    for path in due.intersection(there) - _paths(table):
+        with contextlib.suppress(FileNotFoundError):  # the vacuum, or somebody else's
             files.delete_file(path)
-            gone += 1
-    return gone
 
 
 def _removed(table: DeltaTable) -> set[str]:
