@@ -73,8 +73,8 @@ def erase(
     --where takes SQL over the features' names and request_id, time, model_version, prediction and label.
 
     \b
-    Examples:  mlflow-drift erase churn --id 4711 --id 4712
-               mlflow-drift erase churn --where "email = 'x@example.org'" --now
+    Example:  mlflow-drift erase churn --id 4711 --id 4712
+              mlflow-drift erase churn --where "email = 'x@example.org'" --now
     """
     from mlflow_drift.errors import invalid
     from mlflow_drift.recording.erasing import erase as run
