@@ -34,6 +34,7 @@ __all__ = [
     "digest",
     "download",
     "find_version",
+    "forget_downloads",
     "in_service",
     "load_native",
     "load_predictor",
@@ -236,6 +237,16 @@ def download(model_uri: str) -> Path:
         if key not in _downloads:
             _downloads[key] = _fetch(uri)
         return _downloads[key]
+
+
+def forget_downloads() -> None:
+    """Delete the folders of downloaded models, for a process that ends without Python's own farewell."""
+    global _downloads_folder
+    with _downloads_lock:
+        folder, _downloads_folder = _downloads_folder, None
+        _downloads.clear()
+    if folder is not None:
+        folder.cleanup()
 
 
 def _pinned(uri: str) -> str:

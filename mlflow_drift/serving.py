@@ -10,13 +10,12 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlflow_drift.errors import DriftError, NotFoundError, invalid
-from mlflow_drift.models import FLAVOR, download
+from mlflow_drift.models import FLAVOR, download, forget_downloads
 from mlflow_drift.recording import keeper
 from mlflow_drift.recording.counts import publish, watched
 from mlflow_drift.telemetry import exposition, registry_of
@@ -87,9 +86,15 @@ def serve(
     os.environ[scoring_server._SERVER_MODEL_PATH] = str(folder)
     if timeout is not None:
         os.environ[MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.name] = str(timeout)
-    # uvicorn shuts down, then raises the signal once more: leave in good order, so that the fetched model is deleted.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, _end)
     uvicorn.run(f"{__name__}:create_app", factory=True, host=host, port=port, workers=workers)
+
+
+def _end(number: int, _: Any) -> None:
+    """Die of the signal, as MLflow's server does: uvicorn has shut down in good order and raises it once more."""
+    forget_downloads()
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
 
 
 def create_app() -> FastAPI:
