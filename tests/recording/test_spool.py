@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import resource
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -195,3 +197,72 @@ def test_leftovers_of_a_creation_go_away_in_time(tmp_path):
     recover(tmp_path)
     assert young.exists()
     assert not old.exists()
+
+
+def _fill_until_refused(folder, limit, connection):
+    writer = spool.writer_for(folder, max_folder_bytes=limit)
+    written = 0
+    try:
+        while True:
+            writer.append([b"x" * 997])
+            written += 1
+    except OSError as error:
+        connection.send((written, error.errno))
+
+
+def test_several_processes_exceed_the_limit_by_a_segment_each_at_most(tmp_path):
+    limit, processes = 1 << 20, 4
+    receiver, sender = FORK.Pipe(duplex=False)
+    children = [
+        FORK.Process(target=_fill_until_refused, args=(tmp_path, limit, sender)) for _ in range(processes)
+    ]
+    for child in children:
+        child.start()
+    refused = [receiver.recv() for _ in children]
+    for child in children:
+        child.join()
+    assert {error for _, error in refused} == {errno.EDQUOT}
+    held = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert limit // 2 < held <= limit + (processes - 1) * limit // spool.SEGMENTS_PER_FOLDER
+    recover(tmp_path)
+    assert sum(len(payloads(path)) for path in segments(tmp_path).values()) == sum(n for n, _ in refused)
+
+
+def test_a_record_larger_than_a_segment_has_one_of_its_own_within_the_limit(tmp_path):
+    writer = SpoolWriter(tmp_path, max_segment_bytes=1000, max_folder_bytes=20_000)
+    for size in (100, 9000, 100):
+        writer.append([b"y" * size])
+    writer.seal()
+    assert [len(payloads(path)[0]) for path in segments(tmp_path).values()] == [100, 9000, 100]
+    with pytest.raises(OSError, match="exceeds the spool's size limit") as refusal:
+        writer.append([b"z" * 30_000])
+    assert refusal.value.errno == errno.EFBIG
+    writer.append([b"small"])  # it does not keep the others out
+
+
+@pytest.mark.parametrize("limit", [1 << 10, 1 << 16, 1 << 22])
+def test_a_small_folder_gets_small_segments(tmp_path, limit):
+    writer = spool.writer_for(tmp_path / str(limit), max_folder_bytes=limit)
+    writer.append([b"x" * 50])
+    assert len(payloads(only_segment(writer.folder))) == 1
+    writer.seal()
+
+
+def test_fsync_also_syncs_the_folder(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(spool.os, "fsync", lambda fd: synced.append(Path(f"/proc/self/fd/{fd}").readlink()))
+    SpoolWriter(tmp_path, fsync=True).append([b"x"])
+    assert synced == [tmp_path]
+
+
+def test_many_files_in_the_folder_do_not_slow_appends(tmp_path):
+    for number in range(3000):
+        (tmp_path / f"{number:019d}-00000000.seg").write_bytes(MAGIC)
+    writer = SpoolWriter(tmp_path)
+    writer.append([b"first"])  # looks at the folder, once a segment
+    taken = []
+    for _ in range(200):
+        start = time.perf_counter()
+        writer.append([b"x" * 300])
+        taken.append(time.perf_counter() - start)
+    assert sorted(taken)[100] < 0.001
