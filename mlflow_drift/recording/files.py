@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["ALWAYS", "DataFiles", "Span", "data_files"]
 
 EARLIEST, LATEST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+MILLISECOND = 1000
 LONGEST_STATISTIC = 30
 """Longer texts are cut in the statistics."""
 
@@ -45,7 +46,7 @@ class DataFiles:
     rows : array of n int
         How many rows each has; 0 where the log does not say.
     first, last : arrays of n int
-        Bounds of their rows' times in microseconds; the log keeps milliseconds, so they are a little wide.
+        Bounds of their rows' times in microseconds, a little wide: the log keeps whole milliseconds.
     versions : array of n str or None
         The one model version that answered all of a file's rows; None if there are several, or perhaps.
     schema : Schema
@@ -114,13 +115,14 @@ def data_files(table: DeltaTable, storage: Mapping[str, str]) -> DataFiles:
         Options of the object store.
     """
     log = pa.table(table.get_add_actions(flatten=True))
-    first = _microseconds(log, "min.time", EARLIEST)
+    first, last = _microseconds(log, "min.time", EARLIEST), _microseconds(log, "max.time", LATEST)
+    last[last < LATEST] += MILLISECOND - 1  # both bounds were rounded down
     order = np.argsort(first, kind="stable")
     return DataFiles(
         paths=np.array([unquote(path) for path in log["path"].to_pylist()], dtype=object)[order],
         rows=_integers(log["num_records"], 0)[order],
         first=first[order],
-        last=_microseconds(log, "max.time", LATEST)[order],
+        last=last[order],
         versions=_only_versions(log)[order],
         schema=arrow_schema(table),
         filesystem=_filesystem(table.table_uri, storage),
@@ -134,7 +136,7 @@ def _microseconds(log: pa.Table, column: str, unknown: int) -> NDArray[np.int64]
 
 
 def _integers(column: pa.ChunkedArray, unknown: int) -> NDArray[np.int64]:
-    return np.asarray(column.cast(pa.int64()).fill_null(unknown).to_numpy(), dtype=np.int64)
+    return np.array(column.cast(pa.int64()).fill_null(unknown).to_numpy(), dtype=np.int64)
 
 
 def _only_versions(log: pa.Table) -> NDArray[Any]:

@@ -46,13 +46,12 @@ def join_predictions(held: dict[str, pa.ChunkedArray]) -> NDArray[Any] | None:
 
 def _stacked(cells: NDArray[Any]) -> NDArray[Any]:
     """Return tensors of one shape and dtype as one array."""
-    kinds = {(cell.shape, cell.dtype) if isinstance(cell, np.ndarray) else None for cell in cells[:1]}
-    if None in kinds or not kinds:
+    first = cells[0] if len(cells) else None
+    if not isinstance(first, np.ndarray):
         return cells
-    (kind,) = kinds
-    if all(isinstance(cell, np.ndarray) and (cell.shape, cell.dtype) == kind for cell in cells):
-        return np.stack(list(cells))
-    return cells
+    kind = (first.shape, first.dtype)
+    alike = all(isinstance(cell, np.ndarray) and (cell.shape, cell.dtype) == kind for cell in cells)
+    return np.stack(list(cells)) if alike else cells
 
 
 def _homes(held: Mapping[str, pa.ChunkedArray], prefix: str) -> dict[str, list[str]]:
@@ -86,6 +85,8 @@ def _with_tensors(parts: list[pa.ChunkedArray]) -> pd.Series:
     cells = np.full(len(parts[0]), None, dtype=object)
     for part in parts:
         there = part.is_valid().to_numpy()
-        values = tensors(part) if pa.types.is_binary(part.type) else part.to_pandas().astype(object)
-        cells[there] = np.asarray(values, dtype=object)[there] if len(values) else cells[there]
+        values = (
+            tensors(part) if pa.types.is_binary(part.type) else part.to_pandas().astype(object).to_numpy()
+        )
+        cells[there] = values[there]
     return pd.Series(cells, dtype=object)

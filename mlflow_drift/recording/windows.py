@@ -90,7 +90,7 @@ def read_window(
     """
     settings = settings or Settings.load()
     check_name(name)
-    _check(rows, versions, {"table_version": table_version, "outcomes_version": outcomes_version})
+    _check(rows, versions, columns, {"table_version": table_version, "outcomes_version": outcomes_version})
     begin, end = _moment(since, "since"), _moment(until, "until")
     if since_version is not None:
         if since is not None:
@@ -192,7 +192,7 @@ def _requests(name: str, settings: Settings, version: int | None) -> tuple[Place
     return place, table
 
 
-def _check(rows: Any, versions: Any, pins: dict[str, Any]) -> None:
+def _check(rows: Any, versions: Any, columns: Any, pins: dict[str, Any]) -> None:
     if rows is not None:
         check_count(rows, "rows")
     for parameter, value in pins.items():
@@ -203,6 +203,14 @@ def _check(rows: Any, versions: Any, pins: dict[str, Any]) -> None:
     ):
         raise invalid(
             "versions", "must be a non-empty list of strings", repr(versions), 'Pass e.g. ["3", "4"].'
+        )
+    if columns is not None and (
+        isinstance(columns, str)
+        or not all(isinstance(column, str) for column in columns)
+        or len(set(columns)) < len(columns)
+    ):
+        raise invalid(
+            "columns", "must be a list of different feature names", repr(columns)[:200], 'Pass e.g. ["age"].'
         )
 
 
