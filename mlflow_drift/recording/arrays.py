@@ -18,6 +18,10 @@ WIDEST = 4096
 Array = np.ndarray[Any, Any]
 
 
+class UnrecordedError(TypeError):
+    """Data are of a kind that is not recorded; the message says which, and holds no value."""
+
+
 def as_array(value: Any) -> Array:
     """Return rows, or one value, as a NumPy array; memory is shared where it can be.
 
@@ -45,7 +49,7 @@ def as_array(value: Any) -> Array:
         return _from_torch(value)
     if type(value).__module__.startswith("scipy.sparse"):
         if value.shape[-1] > WIDEST:
-            raise TypeError(
+            raise UnrecordedError(
                 f"a sparse matrix of {value.shape[-1]} columns is not recorded; {WIDEST} at most are"
             )
         return np.asarray(value.toarray())
@@ -53,7 +57,7 @@ def as_array(value: Any) -> Array:
     if array.dtype.kind == "O" and not (
         array.ndim or isinstance(value, (numbers.Number, dt.date, dt.timedelta))
     ):
-        raise TypeError(f"{type(value).__name__} is not recorded")
+        raise UnrecordedError(f"{type(value).__name__} is not recorded")
     return array
 
 
@@ -84,7 +88,7 @@ def as_columns(value: Mapping[Any, Any]) -> tuple[int, dict[str, Any]]:
     columns = {str(name): _column(held) for name, held in value.items()}
     lengths = {len(column) for column in columns.values() if column.ndim}
     if len(lengths) > 1:
-        raise TypeError(f"a mapping of arrays of {sorted(lengths)} rows is not recorded")
+        raise UnrecordedError(f"a mapping of arrays of {sorted(lengths)} rows is not recorded")
     rows = lengths.pop() if lengths else min(len(columns), 1)
     return rows, {
         name: column if column.ndim else np.repeat(column, rows) for name, column in columns.items()

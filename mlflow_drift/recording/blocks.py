@@ -20,17 +20,17 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from mlflow_drift.recording.arrays import as_array, is_tensor
+from mlflow_drift.recording.arrays import UnrecordedError, as_array, is_tensor
 from mlflow_drift.recording.text import dumped
 
-__all__ = ["Block", "Blocks"]
+__all__ = ["Block", "Blocks", "Overlay"]
 
 PLAIN = "biufmMUS"
 TENSORS = f"{PLAIN}c"
@@ -59,6 +59,18 @@ class Block(NamedTuple):
     dtype: str
     columns: tuple[int, ...]
     buffers: list[bytes]
+
+
+class Overlay(NamedTuple):
+    """A frame of which some columns, by place, are replaced, or left out where None stands for them."""
+
+    frame: pd.DataFrame
+    changed: Mapping[int, Any]
+
+    @property
+    def kept(self) -> list[int]:
+        """The places of the columns that are left."""
+        return [j for j in range(self.frame.shape[1]) if j not in self.changed or self.changed[j] is not None]
 
 
 class Blocks:
@@ -122,7 +134,7 @@ class Blocks:
             if values.dtype.kind in PLAIN:
                 return self._add_plain(columns, values, _dtype(values.dtype))
         elif isinstance(values, DATES):
-            return self._add_plain(columns, _memory(values), _date_dtype(values))
+            return self._add_plain(columns, *_date_memory(values))
         for column, row in zip(columns, values, strict=True):
             self.add(column, row)
         return None
@@ -135,15 +147,31 @@ class Blocks:
             else:
                 self.add(columns[0], values)
 
+    def add_overlay(self, overlay: Overlay) -> None:
+        """Add what is left of a frame; its columns close ranks."""
+        frame, changed = overlay
+        place = {j: number for number, j in enumerate(overlay.kept)}
+        for columns, values in _frame_blocks(frame):
+            rows = [row for row, j in enumerate(columns) if j not in changed]
+            places = tuple([place[columns[row]] for row in rows])
+            if rows and values.ndim == 2:
+                self.add_matrix(places, values if len(rows) == len(columns) else values[rows])
+            elif rows:
+                self.add(places[0], values)
+        for j, column in changed.items():
+            if column is not None:
+                self.add(place[j], column)
+
     def _append(self, kind: str, dtype: str, column: int, buffers: list[bytes]) -> None:
         self._blocks.append(Block(kind, dtype, (column,), buffers))
 
     def _add_plain(self, columns: tuple[int, ...], values: Array, dtype: str) -> None:
         # Copied in the order in which it lies: turning a large matrix round costs forty copies.
-        if values.ndim == 2 and values.flags.f_contiguous and not values.flags.c_contiguous:
-            self._blocks.append(Block("rows", dtype, columns, [values.T.tobytes()]))
-        else:
+        flags = values.flags
+        if flags.c_contiguous or not flags.f_contiguous:
             self._blocks.append(Block("cols", dtype, columns, [values.tobytes()]))
+        else:
+            self._blocks.append(Block("rows", dtype, columns, [values.T.tobytes()]))
 
     def _add_array(self, column: int, values: Array) -> None:
         kind = values.dtype.kind
@@ -152,24 +180,28 @@ class Blocks:
         elif kind == "O" or (kind == "c" and values.ndim == 1):
             self._add_objects(column, values.tolist())
         elif kind not in TENSORS:
-            raise TypeError(f"values of dtype {values.dtype} are not recorded")
+            raise UnrecordedError(f"values of dtype {values.dtype} are not recorded")
         else:
             shape = struct.pack(f"<{values.ndim}q", *values.shape)
             self._append("tensor", _dtype(values.dtype), column, [shape, values.tobytes()])
 
     def _add_dates(self, column: int, values: Any) -> None:
-        self._add_plain((column,), _memory(values), _date_dtype(values))
+        self._add_plain((column,), *_date_memory(values))
 
     def _add_masked(self, column: int, values: Any) -> None:
-        data, missing = _memory(values)
+        data, missing = _masked_memory(values)
         self._append("masked", _dtype(data.dtype), column, [data.tobytes(), missing.tobytes()])
 
     def _add_categories(self, column: int, values: pd.Categorical) -> None:
-        codes, levels = values.codes, _levels(values.categories)
-        if len(codes) < LONG:
-            self._objects[column] = [levels[code] for code in codes.tolist()]
-        else:
-            self._append("codes", _dtype(codes.dtype), column, [dumped([levels]), codes.tobytes()])
+        codes, categories = values.codes, values.categories
+        if len(codes) >= LONG:
+            # None stands last, where code -1, which is a missing value's, finds it.
+            levels = dumped([[*_listed(categories), None]])
+            return self._append("codes", _dtype(codes.dtype), column, [levels, codes.tobytes()])
+        # A level costs less listed than looked up, but there may be thousands for one row.
+        told = categories.array if len(categories) > 8 * len(codes) else _listed(categories)
+        self._objects[column] = [None if code < 0 else told[code] for code in codes.tolist()]
+        return None
 
     def _add_arrow(self, column: int, values: Any) -> None:
         memory = values.__arrow_array__()
@@ -236,24 +268,42 @@ def _frame_blocks(frame: pd.DataFrame) -> Iterable[tuple[tuple[int, ...], Any]]:
         return _public_blocks(frame)
 
 
-def _private_memory(values: Any) -> Any:
-    """Return the memory of dates, or the numbers and the mask of a masked array: private API."""
-    return (values._data, values._mask) if hasattr(values, "_mask") else values._ndarray.view("i8")
+def _private_dates(values: Any) -> Array:
+    """Return the memory of dates or durations: private API."""
+    memory: Array = values._ndarray
+    return memory
 
 
-def _public_memory(values: Any) -> Any:
-    """Return the same through public API."""
-    if isinstance(values, DATES):
-        return np.asarray(values.view("i8"))
+def _public_dates(values: Any) -> Array:
+    """Return the same through public API; slower."""
+    return np.asarray(values.view("i8")).view(f"{values.dtype.kind}8[{values.unit}]")
+
+
+def _private_masked(values: Any) -> tuple[Array, Array]:
+    """Return a masked array's numbers and which are missing: private API."""
+    return values._data, values._mask
+
+
+def _public_masked(values: Any) -> tuple[Array, Array]:
+    """Return the same through public API; slower, and with zeros under the mask."""
     dtype = values.dtype.numpy_dtype
     return values.to_numpy(dtype=dtype, na_value=dtype.type(0)), np.asarray(values.isna())
 
 
-def _memory(values: Any) -> Any:
+def _masked_memory(values: Any) -> tuple[Array, Array]:
     try:
-        return _private_memory(values)
+        return _private_masked(values)
     except AttributeError:  # another pandas
-        return _public_memory(values)
+        return _public_masked(values)
+
+
+def _date_memory(values: Any) -> tuple[Array, str]:
+    try:
+        memory = _private_dates(values)
+    except AttributeError:  # another pandas
+        memory = _public_dates(values)
+    naive = isinstance(values.dtype, np.dtype)
+    return memory, _dtype(memory.dtype) if naive else f"{_dtype(memory.dtype)} aware"
 
 
 @functools.lru_cache(maxsize=256)
@@ -262,22 +312,13 @@ def _dtype(dtype: np.dtype[Any]) -> str:
     return dtype.str[:2] if dtype.kind in "US" else dtype.str
 
 
-def _date_dtype(values: Any) -> str:
-    dtype = values.dtype
-    return _dtype(dtype) if isinstance(dtype, np.dtype) else f"<M8[{values.unit}] aware"
-
-
-_known_levels: dict[int, tuple[pd.Index, list[Any]]] = {}
-
-
-def _levels(categories: pd.Index) -> list[Any]:
-    """Return a categorical's levels, and None for what is missing: its code is -1."""
-    known = _known_levels.get(id(categories))
-    if known is None or known[0] is not categories:
-        if len(_known_levels) >= 256:
-            _known_levels.clear()
-        known = _known_levels[id(categories)] = (categories, [*categories.astype(object).tolist(), None])
-    return known[1]
+def _listed(values: Any) -> list[Any]:
+    """Return the values of a pandas array or index as Python's; of text without a detour through NumPy."""
+    array = values.array
+    if isinstance(array, pd.arrays.ArrowExtensionArray):
+        found: list[Any] = array.__arrow_array__().to_pylist()
+        return found
+    return list(values.tolist())
 
 
 def _arrow_stream(columns: dict[int, pa.Array]) -> tuple[str, bytes]:

@@ -17,15 +17,15 @@ import itertools
 import json
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from mlflow_drift.recording.arrays import WIDEST, as_array, as_columns
-from mlflow_drift.recording.blocks import Block, Blocks
+from mlflow_drift.recording.blocks import Block, Blocks, Overlay
 
-__all__ = ["KIND_LAYOUT", "KIND_RECORD", "RECORD", "Encoder", "UnrecordedAnswerError"]
+__all__ = ["KIND_LAYOUT", "KIND_RECORD", "RECORD", "Encoder", "Held", "UnrecordedAnswerError"]
 
 KIND_LAYOUT, KIND_RECORD = 0, 1
 RECORD = struct.Struct("<BIIqH")
@@ -38,6 +38,14 @@ _layout_keys = itertools.count()
 
 class UnrecordedAnswerError(ValueError):
     """The input could be recorded, the prediction could not."""
+
+
+class Held(NamedTuple):
+    """A model's input as it was when it was taken apart: its memory is copied already."""
+
+    rows: int
+    names: tuple[str, ...]
+    blocks: list[Block]
 
 
 class Encoder:
@@ -55,7 +63,17 @@ class Encoder:
         self._context = dict(context)
         self._feature_names = feature_names
         self._layouts: dict[Any, tuple[int, bytes]] = {}
-        self._names: dict[tuple[str, int], tuple[pd.Index, tuple[str, ...]]] = {}
+        self._names: dict[tuple[str, int], tuple[Any, tuple[str, ...]]] = {}
+
+    def hold(self, data: Any) -> Held:
+        """Copy a model's input now, to be encoded later: a model may change it in place.
+
+        Raises
+        ------
+        TypeError
+            If the data are of a kind that is not recorded.
+        """
+        return Held(*self._take_apart(data, "x"))
 
     def encode(
         self, data: Any, prediction: Any, request_id: str | Sequence[str], time_ns: int
@@ -64,7 +82,7 @@ class Encoder:
 
         Parameters
         ----------
-        data : DataFrame, Series, mapping of arrays, array of any dimension, or what ``as_array`` takes
+        data : Held, DataFrame, Series, mapping of arrays, array of any dimension, or what ``as_array`` takes
             The model's input, n rows. A matrix is k columns; an array of more dimensions, or a matrix of more than
             4,096 unnamed columns, is one tensor a row. In a mapping, an array of two or more dimensions is.
         prediction : as data, or None
@@ -89,9 +107,13 @@ class Encoder:
         >>> RECORD.unpack_from(b"".join(parts))[2:]
         (2, 0, 3)
         """
-        rows, names, blocks = self._take_apart(data, "x")
+        rows, names, blocks = data if isinstance(data, Held) else self._take_apart(data, "x")
         answer_names, answer_blocks = self._answer(prediction, rows)
         one_id = isinstance(request_id, str)
+        if not one_id and len(request_id) != rows:
+            raise ValueError(
+                f"request_id: must be one, or one for each of the {rows} rows; got {len(request_id)}"
+            )
         ids = request_id if isinstance(request_id, str) else json.dumps(list(request_id))
         layout = self._layout(one_id, names, blocks, answer_names, answer_blocks)
         buffers = [ids.encode(errors="replace")]
@@ -152,6 +174,10 @@ class Encoder:
         if isinstance(value, pd.DataFrame):
             blocks.add_frame(value)
             return len(value), self._names_of(value.columns, stem), blocks.done()
+        if isinstance(value, Overlay):
+            blocks.add_overlay(value)
+            names = self._names_of(value.frame.columns, stem)
+            return len(value.frame), tuple([names[j] for j in value.kept]), blocks.done()
         if isinstance(value, np.ndarray) and value.dtype.names is not None:
             value = {name: value[name] for name in value.dtype.names}
         if isinstance(value, Mapping):
@@ -182,13 +208,16 @@ class Encoder:
         return _numbered(stem, count)
 
     def _names_of(self, columns: pd.Index, stem: str) -> tuple[str, ...]:
-        # Making a tuple of pandas' string labels costs more than copying the row; MLflow builds a new but
-        # equal index for every request.
+        # MLflow makes a new but equal index for every request. Of text, Arrow compares its memory, which costs
+        # far less than to make Python's strings of it.
+        array = columns.array
+        arrow = isinstance(array, pd.arrays.ArrowExtensionArray)
+        labels: Any = array.__arrow_array__() if arrow else tuple(columns.tolist())
         last = self._names.get((stem, len(columns)))
-        if last is not None and (last[0] is columns or last[0].equals(columns)):
+        if last is not None and last[0] == labels:
             return last[1]
-        names = _distinct(columns.astype(object))
-        self._names[stem, len(columns)] = (columns, names)
+        names = _distinct(columns.tolist())
+        self._names[stem, len(columns)] = (labels, names)
         return names
 
 

@@ -99,7 +99,10 @@ def round_trip(data, prediction=None, ids="q", **kwargs):
 
 def by_public_api():
     return mock.patch.multiple(
-        blocks, _manager_blocks=blocks._public_blocks, _private_memory=blocks._public_memory
+        blocks,
+        _manager_blocks=blocks._public_blocks,
+        _private_dates=blocks._public_dates,
+        _private_masked=blocks._public_masked,
     )
 
 
@@ -171,7 +174,7 @@ def test_public_api_gives_what_the_block_manager_gives(frame):
 def test_another_pandas_falls_back_to_public_api(frame):
     frame["n"], frame["t"] = pd.array([1, None, 3, 4], dtype="Int64"), pd.to_datetime("2026-01-01")
     gone = mock.Mock(side_effect=AttributeError("_mgr"))
-    with mock.patch.multiple(blocks, _manager_blocks=gone, _private_memory=gone):
+    with mock.patch.multiple(blocks, _manager_blocks=gone, _private_dates=gone, _private_masked=gone):
         by_column = round_trip(frame)
     assert gone.call_count == 3
     assert by_column.equals(round_trip(frame))
