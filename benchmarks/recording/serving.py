@@ -99,16 +99,16 @@ def serving(uri: str, folder: Path, kind: str, cores: set[int] | None) -> Iterat
                 "MLFLOW_DRIFT_RECORD": "true" if arm == "recording" else "false",
             }
             with (folder / f"{kind}-{arm}.log").open("wb") as log:
-                processes.append(
-                    subprocess.Popen(
-                        [str(Path(sys.executable).parent / "mlflow"), *command],
-                        env=environment,
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                        start_new_session=True,
-                        preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,
-                    )
+                process = subprocess.Popen(
+                    [str(Path(sys.executable).parent / "mlflow"), *command],
+                    env=environment,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
                 )
+            processes.append(process)
+            if cores:
+                os.sched_setaffinity(process.pid, cores)  # before it starts the server, which inherits it
         for port in ports.values():
             wait_until_up(port)
         yield ports
@@ -188,8 +188,8 @@ def measure(
 ) -> Measured:
     """Return every arm's latencies, a list for each round."""
     measured: Measured = defaultdict(list)
-    for arm in ports:  # caches, imports, the first shipment
-        block(ports[arm], body, concurrency, seconds)
+    for port in ports.values():  # caches, imports, the first shipment
+        block(port, body, concurrency, seconds)
     for _ in range(rounds):
         for arm in rng.sample(list(ports), len(ports)):
             measured[arm].append(block(ports[arm], body, concurrency, seconds))

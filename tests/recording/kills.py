@@ -89,7 +89,7 @@ def log_a_model(folder: Path) -> str:
     features = make_column_transformer(("passthrough", ["amount", "count", "member"]))
     model = make_pipeline(features, DecisionTreeRegressor(max_leaf_nodes=200, random_state=0))
     model.fit(rows, np.random.default_rng(0).normal(size=len(rows)))
-    options = {"pip_requirements": ["scikit-learn"], "skops_trusted_types": ["sklearn.tree._tree.Tree"]}
+    options: dict[str, Any] = {"pip_requirements": ["scikit-learn"], "skops_trusted_types": ["sklearn.tree._tree.Tree"]}
     log_model(model, reference=rows, registered_model_name=MODEL, **options)
     return uri
 

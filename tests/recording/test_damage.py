@@ -125,6 +125,19 @@ def test_damage_keeps_what_precedes_it(settings, frame, folder, segment, damage,
     assert_going_on(settings, frame, folder)
 
 
+def test_nonsense_with_a_sound_checksum_costs_itself_alone(settings, recorder, frame, folder, caplog):
+    writer = spool.writer_for(folder)
+    for number in range(7):
+        recorder.record(frame[:1], [0], request_ids=f"q{number}")
+        if number in {0, 3}:
+            writer.append([b"\x01 nonsense"])
+    ship(settings)
+    assert recorded(settings) == Counter(f"q{number}" for number in range(7))
+    assert "cannot be decoded" in caplog.text
+    assert quarantined(folder)
+    assert_going_on(settings, frame, folder)
+
+
 def test_two_damaged_segments_and_a_sound_one_between(settings, frame, folder, segment):
     data, ends = segment
     for name, end in (("1", ends[0]), ("3", ends[3])):
