@@ -41,7 +41,8 @@ def join_predictions(held: dict[str, pa.ChunkedArray]) -> NDArray[Any] | None:
     outputs = [_joined([held.pop(field) for field in fields]) for fields in homes.values()]
     if len(outputs) > 1:
         return np.column_stack([output.to_numpy() for output in outputs])
-    return _stacked(outputs[0].to_numpy())
+    # Not Series.to_numpy: that is read-only.
+    return _stacked(outputs[0].array.to_numpy())
 
 
 def _stacked(cells: NDArray[Any]) -> NDArray[Any]:

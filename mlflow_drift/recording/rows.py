@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from mlflow_drift.errors import NotFoundError
+from mlflow_drift.errors import NotFoundError, UnreachableError
 from mlflow_drift.recording.files import ALWAYS, DataFiles, Span
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ class Rows:
         ------
         NotFoundError
             If the files are gone.
+        UnreachableError
+            If they cannot be read.
         """
         table = _read(self.files, columns, self.span, self.only)
         read = dict(zip(table.column_names, table.columns, strict=True))
@@ -191,6 +193,11 @@ def _read(files: DataFiles, columns: Sequence[str], span: Span, only: Sequence[s
         raise NotFoundError(
             f"table_version: the rows of that version are gone from the inference log: vacuumed, or erased ({error}). "
             "Read the newest version instead."
+        ) from error
+    except (OSError, pa.ArrowException) as error:
+        raise UnreachableError(
+            f"log_uri: files of the inference log cannot be read ({error}). Check the store and the permissions; a "
+            "damaged file must come from a backup."
         ) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -146,7 +147,7 @@ def reread(
             "source", "must be the source of a recorded window", repr(source)[:80], "Pass window.source."
         )
     pinned = source.get("outcomes_version")
-    return read_window(
+    window = read_window(
         source["model"],
         rows=source.get("rows") or None,
         since=source.get("since"),
@@ -159,6 +160,7 @@ def reread(
         outcomes_version=None if newest_labels else pinned,
         settings=settings,
     )
+    return window if newest_labels else replace(window, source={**window.source, "outcomes_version": pinned})
 
 
 def recorded_columns(
