@@ -27,6 +27,7 @@ import pyarrow as pa
 from mlflow_drift.config import Settings
 from mlflow_drift.errors import UnreachableError
 from mlflow_drift.recording.decoding import decode
+from mlflow_drift.recording.encoding import KIND_LAYOUT
 from mlflow_drift.recording.names import folder_name
 from mlflow_drift.recording.spool import MAGIC, Contents, quarantine, read_segment, recover, segments
 from mlflow_drift.recording.table import REQUESTS, Place, append_once, folder_place
@@ -278,15 +279,31 @@ def _rows(folder: Path, part: tuple[str, int, int], contents: dict[str, Contents
     read = contents.pop(stem, None) or _read(folder, stem)
     if read is None:  # deleted by a former shipper, so committed by it
         return []
-    try:
-        return [table for table in decode((f for f in read.frames if f[0] <= end), start) if table.num_rows]
-    except Exception:
-        # One record that cannot be decoded must not stop all that follow it.
-        logger.exception("segment %s holds a record that cannot be decoded", stem)
+    frames = [frame for frame in read.frames if frame[0] <= end]
+    layouts = [frame for frame in frames if frame[1][0] == KIND_LAYOUT]
+    records = [frame for frame in frames if frame[0] > start and frame[1][0] != KIND_LAYOUT]
+    tables, failed = _decoded(layouts, records)
+    if failed is not None:
+        logger.error("segment %s holds a record that cannot be decoded", stem, exc_info=failed)
         path = segments(folder).get(stem)
         if path is not None:
             quarantine(path, start)
-        return []
+    return [table for table in tables if table.num_rows]
+
+
+Frames = list[tuple[int, memoryview]]
+
+
+def _decoded(layouts: Frames, records: Frames) -> tuple[list[pa.Table], Exception | None]:
+    """Decode what can be decoded: one bad record must not stop the others; also return what the last one raised."""
+    try:
+        return decode([*layouts, *records]), None
+    except Exception as error:  # noqa: BLE001 - its CRC holds, so anything may have been written there
+        if len(records) < 2:
+            return [], error
+        half = len(records) // 2
+        (first, failed), (second, also) = _decoded(layouts, records[:half]), _decoded(layouts, records[half:])
+        return first + second, failed or also
 
 
 def _tidy(folder: Path, state: _State) -> None:
