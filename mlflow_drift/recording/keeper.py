@@ -9,16 +9,16 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import random
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_drift.config import Settings
+from mlflow_drift.recording.backlog import read_backlog
 from mlflow_drift.recording.counts import fold_counts, model_of, note_failure, note_shipment, publish
-from mlflow_drift.recording.forked import library_is_lost, ship_in_fresh_interpreter
-from mlflow_drift.recording.housekeeping import expire_if_due
-from mlflow_drift.recording.shipping import ship_folder
+from mlflow_drift.recording.shipper import ShipperProcess, needs_process, tend
 from mlflow_drift.recording.spool import live_writers
 
 __all__ = ["keep", "stop"]
@@ -30,7 +30,7 @@ FOLD_EVERY = 60.0
 LONGEST_PAUSE = 30.0
 LOG_EVERY = 60.0
 HOUSE_EVERY = 600.0
-STOP_WITHIN = 2.0
+STOP_WITHIN = 5.0
 
 
 @dataclass(slots=True)
@@ -41,11 +41,12 @@ class _Kept:
     settings: Settings
     every: float
     due: float
+    patience: float
     failures: int = 0
     log_at: float = 0.0
     house_due: float = 0.0
 
-    def ship(self) -> None:
+    def ship(self, process: ShipperProcess, stopped: threading.Event) -> None:
         """Ship the folder once; on failure wait longer from time to time, and say so now and then."""
         if not self.failures:
             # A segment must be sealed to be deleted. While nothing can be shipped, few large ones are better.
@@ -53,22 +54,28 @@ class _Kept:
                 if writer.folder == self.folder:
                     writer.seal(older_than=writer.max_age)
         try:
-            ship = ship_in_fresh_interpreter if library_is_lost() else ship_folder
-            if self.folder.is_dir() and ship(self.folder, self.settings):
+            if self.folder.is_dir() and self._tend(process):
                 note_shipment(self.folder)
-            self._keep_house()
         except BaseException as error:  # noqa: BLE001 - the log may be away for hours; a panic of its library is no Exception
+            if stopped.is_set():
+                return
             self._failed(error)
         else:
             self.failures = 0
         pause = self.every * 2 ** min(self.failures, 16)
         self.due = time.monotonic() + min(pause, max(self.every, LONGEST_PAUSE))
 
-    def _keep_house(self) -> None:
-        """Expire old rows now and then, where the configuration says so."""
-        if time.monotonic() >= self.house_due and not library_is_lost():
+    def _tend(self, process: ShipperProcess) -> int:
+        keep_house = time.monotonic() >= self.house_due
+        if not needs_process(self.folder, self.settings):
+            moved = tend(self.folder, self.settings, keep_house=keep_house)
+        elif process.running or read_backlog(self.folder).oldest_seconds >= self.patience:
+            moved = process.tend(self.folder, self.settings, keep_house=keep_house)
+        else:  # nothing waits, or another worker's process is at it
+            return 0
+        if keep_house:
             self.house_due = time.monotonic() + HOUSE_EVERY
-            expire_if_due(self.folder, self.settings)
+        return moved
 
     def _failed(self, error: BaseException) -> None:
         self.failures += 1
@@ -85,6 +92,7 @@ class _Keeper:
 
     def __init__(self) -> None:
         self.kept: dict[Path, _Kept] = {}
+        self.process = ShipperProcess()
         self._stopped = threading.Event()
         self._threads = [
             threading.Thread(target=run, name=f"mlflow-drift-{name}", daemon=True)
@@ -97,6 +105,7 @@ class _Keeper:
 
     def stop(self, within: float) -> None:
         self._stopped.set()
+        self.process.close()
         deadline = time.monotonic() + within
         for thread in self._threads:
             if thread.is_alive() and thread is not threading.current_thread():
@@ -114,7 +123,7 @@ class _Keeper:
         while not self._stopped.wait(min([TICK, *(kept.every for kept in list(self.kept.values()))])):
             for kept in list(self.kept.values()):
                 if time.monotonic() >= kept.due and not self._stopped.is_set():
-                    kept.ship()
+                    kept.ship(self.process, self._stopped)
 
 
 _keeper: _Keeper | None = None
@@ -136,7 +145,9 @@ def _keep(folder: Path, settings: Settings) -> None:
             return
         keeper = _keeper or _Keeper()
         every = settings.recording_of(model_of(folder)).ship_every
-        keeper.kept[folder] = _Kept(folder, settings, every, time.monotonic() + every)
+        # Workers differ in patience, so that mostly one of them starts a process that ships.
+        patience = every * random.uniform(1.0, 3.0)
+        keeper.kept[folder] = _Kept(folder, settings, every, time.monotonic() + every, patience)
         if _keeper is None:
             try:
                 keeper.start()
@@ -164,6 +175,8 @@ def stop() -> None:
 
 def _after_fork_in_child() -> None:
     global _keeper, _changing  # threads do not survive a fork
+    if _keeper is not None:
+        _keeper.process.forget()
     _keeper, _changing = None, threading.Lock()
 
 

@@ -4,14 +4,18 @@ import dataclasses
 import errno
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from mlflow_drift.config import Settings
-from mlflow_drift.recording import Recorder, counts, forked, keeper, read_window, ship, table
+from mlflow_drift.recording import Recorder, counts, keeper, read_window, ship, shipper, table
 from mlflow_drift.recording.spool import segments
 from mlflow_drift.recording.standing import read_standing
 
@@ -56,12 +60,12 @@ def news(settings):
 def test_a_slow_log_delays_no_count_and_no_exit(quick, served, frame, monkeypatch):
     at_it, go_on = threading.Event(), threading.Event()
 
-    def slow(folder, settings):
+    def slow(folder, settings, *, keep_house):
         at_it.set()
         go_on.wait(30)
         return 0
 
-    monkeypatch.setattr(keeper, "ship_folder", slow)
+    monkeypatch.setattr(keeper, "tend", slow)
     monkeypatch.setattr(keeper, "STOP_WITHIN", 0.3)
     served.record(frame, None)
     assert at_it.wait(10)
@@ -104,15 +108,15 @@ def test_a_panic_of_the_library_ends_no_thread(quick, served, frame, monkeypatch
     class Panic(BaseException):
         """As pyo3 raises it: no Exception."""
 
-    real, calls = keeper.ship_folder, []
+    real, calls = keeper.tend, []
 
-    def panicking(folder, settings):
+    def panicking(folder, settings, *, keep_house):
         calls.append(folder)
         if len(calls) < 3:
             raise Panic("the library lost its head")
-        return real(folder, settings)
+        return real(folder, settings, keep_house=keep_house)
 
-    monkeypatch.setattr(keeper, "ship_folder", panicking)
+    monkeypatch.setattr(keeper, "tend", panicking)
     served.record(frame, None)
     wait_until(lambda: news(quick).shipped_at)
     assert news(quick).error == "Panic: the library lost its head"
@@ -202,12 +206,13 @@ def _record_in_a_forked_child(served, frame, connection):
 
 
 def _record_and_ship_in_a_forked_child(settings, frame, connection):
-    forked.NOBODY_SHIPS = 0.2
     served = Recorder("churn", "2", settings=settings)
     answers = [served.record(frame, None, request_ids=f"child-{number}") for number in range(5)]
     wait_until(lambda: not read_standing(settings, "churn").backlog.waiting_bytes)
     keeper.stop()
-    connection.send((all(answers), forked.library_is_lost(), news(settings).error))
+    connection.send(
+        (all(answers), shipper.needs_process(folder_of(settings), settings), news(settings).error)
+    )
 
 
 def test_a_child_forked_from_a_user_of_the_library_ships_too(quick, served, frame, capfd):
@@ -281,3 +286,48 @@ def test_a_disk_that_is_full_for_a_while(quick, served, frame, monkeypatch):
     ship(quick)
     found = Counter(read_window("churn", settings=quick).request_ids)
     assert found == Counter(f"{name}:{row}" for name in ("first", "last") for row in range(4))
+
+
+SLOW_STORE = """
+import os, signal, socket, sys, time
+from mlflow_drift.config import Settings
+from mlflow_drift.recording import Recorder, keeper
+hole = socket.create_server(("127.0.0.1", 0))  # takes connections, and never answers
+os.environ["AWS_ENDPOINT_URL"] = "http://127.0.0.1:%d" % hole.getsockname()[1]
+settings = Settings.load({
+    "MLFLOW_DRIFT_HOME": sys.argv[1], "MLFLOW_DRIFT_LOG_URI": "s3://bucket/log", "MLFLOW_DRIFT_SHIP_EVERY": "0.05"
+}, file=None)
+assert Recorder("churn", "1", settings=settings).record({"a": [1.0]}, None)
+hole.settimeout(60)
+hole.accept()  # a shipment is under way
+print(keeper._keeper.process._process.pid, flush=True)
+if sys.argv[2] == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+print(time.monotonic(), flush=True)
+"""
+
+
+@pytest.mark.parametrize("end", ["exit", "kill"])
+def test_a_store_that_never_answers_holds_up_no_exit_and_leaves_no_process(settings, end):
+    environment = {
+        **os.environ,
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_REGION": "us-east-1",
+    }
+    environment["AWS_ALLOW_HTTP"] = "true"
+    done = subprocess.run(
+        [sys.executable, "-c", SLOW_STORE, str(settings.home), end],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == (0 if end == "exit" else -signal.SIGKILL), done.stderr
+    assert "Traceback" not in done.stderr
+    process, *times = done.stdout.split()
+    if times:
+        assert time.monotonic() - float(times[0]) < 15
+    wait_until(lambda: not Path("/proc", process).exists())
+    assert read_standing(settings, "churn").backlog.waiting_segments == 1
