@@ -71,7 +71,7 @@ def fresh(data: Any, count: int) -> list[Any]:
     """Return copies of rows, of frames with an index of their own: a server makes both anew for each request."""
     if not isinstance(data, pd.DataFrame):
         return [data.copy() for _ in range(count)]
-    return [pd.DataFrame({name: column.array.copy() for name, column in data.items()}) for _ in range(count)]
+    return [pd.DataFrame({name: column.copy() for name, column in data.items()}) for _ in range(count)]
 
 
 def timed(log: Log, data: Any, count: int) -> list[float]:

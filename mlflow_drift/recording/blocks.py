@@ -35,7 +35,7 @@ __all__ = ["Block", "Blocks", "Overlay"]
 PLAIN = "biufmMUS"
 TENSORS = f"{PLAIN}c"
 DATES = (pd.arrays.DatetimeArray, pd.arrays.TimedeltaArray)
-TEXT = (pa.large_string(), pa.string())
+COMMON = {str, float, int, bool, type(None)}
 LONG = 256
 """Rows from which on text and categories are copied as memory; below, telling the values costs less."""
 
@@ -133,6 +133,10 @@ class Blocks:
         if isinstance(values, np.ndarray):
             if values.dtype.kind in PLAIN:
                 return self._add_plain(columns, values, _dtype(values.dtype))
+            if values.dtype.kind == "O":
+                for column, objects in zip(columns, values.tolist(), strict=True):
+                    self._add_objects(column, objects)
+                return None
         elif isinstance(values, DATES):
             return self._add_plain(columns, *_date_memory(values))
         for column, row in zip(columns, values, strict=True):
@@ -203,14 +207,16 @@ class Blocks:
         self._objects[column] = [None if code < 0 else told[code] for code in codes.tolist()]
         return None
 
+    def _add_text(self, column: int, values: Any) -> None:
+        if len(values) >= LONG:
+            return self._add_arrow(column, values)
+        memory = values.__arrow_array__()
+        self._objects[column] = (memory.chunk(0) if memory.num_chunks == 1 else memory).to_pylist()
+        return None
+
     def _add_arrow(self, column: int, values: Any) -> None:
         memory = values.__arrow_array__()
-        if isinstance(memory, pa.ChunkedArray):
-            memory = memory.chunk(0) if memory.num_chunks == 1 else memory.combine_chunks()
-        if len(memory) < LONG and memory.type in TEXT:
-            self._objects[column] = memory.to_pylist()
-        else:
-            self._arrow[column] = memory
+        self._arrow[column] = memory.combine_chunks() if isinstance(memory, pa.ChunkedArray) else memory
 
     def _add_wrapped(self, column: int, values: Any) -> None:
         self._add_array(column, np.asarray(values))
@@ -219,8 +225,10 @@ class Blocks:
         self._add_objects(column, values.astype(object).tolist())
 
     def _add_objects(self, column: int, values: list[Any]) -> None:
-        first = next((value for value in values if value is not None), None)
-        if not isinstance(first, (str, float, int)) and is_tensor(first):
+        first = values[0] if values else None
+        if first is None:
+            first = next((value for value in values if value is not None), None)
+        if type(first) not in COMMON and is_tensor(first):
             arrays = [None if value is None else as_array(value) for value in values]
             if all(array is None or array.dtype.kind in TENSORS for array in arrays):
                 return self._add_cells(column, arrays)
@@ -241,6 +249,7 @@ _WAYS: dict[type, Callable[[Blocks, int, Any], None]] = {
     pd.arrays.FloatingArray: Blocks._add_masked,
     pd.arrays.BooleanArray: Blocks._add_masked,
     pd.Categorical: Blocks._add_categories,
+    pd.arrays.ArrowStringArray: Blocks._add_text,
     pd.arrays.ArrowExtensionArray: Blocks._add_arrow,
     pd.arrays.NumpyExtensionArray: Blocks._add_wrapped,
     pd.arrays.SparseArray: Blocks._add_wrapped,
