@@ -13,7 +13,7 @@ from mlflow_drift.config import Settings
 from mlflow_drift.errors import InvalidInputError, invalid
 from mlflow_drift.hooks import announce
 from mlflow_drift.inputs import as_frame, as_labels, check_name, match_columns
-from mlflow_drift.loop.restoring import cast, restored
+from mlflow_drift.loop.restoring import cast, require_values, restored
 from mlflow_drift.models import digest, download, find_version, load_predictor, load_profile, trained_until
 from mlflow_drift.recording.windows import read_window
 from mlflow_drift.registry.evidence import leave_evidence
@@ -117,6 +117,13 @@ def labelled_since_training(name: str, version: str, settings: Settings | None =
 
 
 def _recorded(name: str, version: str, settings: Settings | None) -> Window:
+    require_values(
+        load_profile(f"models:/{name}/{version}"),
+        name,
+        settings or Settings.load(),
+        parameter="data",
+        way_out="Pass data=(X, y), or lift the rules for these columns.",
+    )
     labelled = labelled_since_training(name, version, settings)
     if len(labelled) == 0:
         raise InvalidInputError(

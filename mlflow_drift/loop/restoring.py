@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mlflow_drift.config import Settings
 from mlflow_drift.errors import InvalidInputError
+from mlflow_drift.recording.privacy import protected
 from mlflow_drift.reference import ReferenceProfile
 from mlflow_drift.values import Window
 
-__all__ = ["cast", "recorded_part", "restored"]
+__all__ = ["as_recorded", "cast", "recorded_part", "require_values", "restored"]
 
 
 def restored(window: Window, profile: ReferenceProfile) -> Window:
@@ -60,6 +62,60 @@ def recorded_part(profile: ReferenceProfile, window: Window) -> ReferenceProfile
     """Return the profile of the columns that the window holds: what a redactor keeps back is no drift."""
     names = [name for name in profile.inputs if name in window.features.columns]
     return profile if len(names) == len(profile.inputs) else profile.only(names)
+
+
+def as_recorded(profile: ReferenceProfile, name: str, settings: Settings) -> ReferenceProfile:
+    """Return the profile under the model's rules of privacy: what hashes or buckets all rows alike is no drift.
+
+    Examples
+    --------
+    >>> profile = ReferenceProfile.fit(pd.DataFrame({"age": [39, 45], "email": ["a@b.c", "d@e.f"]}))
+    >>> settings = Settings.load({"MLFLOW_DRIFT_COLUMNS": "age=bucket:10,email=drop"}, file=None)
+    >>> as_recorded(profile, "churn", settings).frame
+        age
+    0  30.0
+    1  40.0
+    """
+    rules = settings.recording_of(name).rules
+    ruled = [column for column in profile.inputs if column in rules]
+    if not ruled:
+        return profile
+    frame = protected(
+        profile.frame[[column for column in ruled if column not in profile.tensors]], name, settings
+    )
+    part = profile.only(
+        [column for column in profile.inputs if column not in ruled or column in frame.columns]
+    )
+    if not frame.shape[1]:
+        return part
+    fitted = ReferenceProfile.fit(frame, max_rows=max(len(frame), 20))
+    kinds = dict(zip(part.names, part.kinds, strict=True)) | dict(
+        zip(fitted.names, fitted.kinds, strict=True)
+    )
+    columns = {column: fitted.frame[column].array for column in fitted.names}
+    return dataclasses.replace(
+        part, frame=part.frame.assign(**columns), kinds=tuple(kinds[column] for column in part.names)
+    )
+
+
+def require_values(
+    profile: ReferenceProfile, name: str, settings: Settings, *, parameter: str, way_out: str
+) -> None:
+    """Refuse to learn from recorded rows that are not what the model sees.
+
+    Raises
+    ------
+    InvalidInputError
+        If a rule of privacy hashes, masks or buckets one of the model's inputs.
+    """
+    rules = settings.recording_of(name).rules
+    changed = [f"{column} ({rules[column].kind})" for column in profile.inputs if column in rules]
+    changed = [text for text in changed if not text.endswith("(drop)")]
+    if changed:
+        raise InvalidInputError(
+            f"{parameter}: must be rows as the model sees them; got rows recorded under the rules of privacy for "
+            f"{', '.join(changed)}. {way_out}"
+        )
 
 
 def cast(column: pd.Series, dtype: Any) -> pd.Series:

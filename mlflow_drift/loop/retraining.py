@@ -17,7 +17,7 @@ from mlflow_drift.errors import InvalidInputError
 from mlflow_drift.hooks import announce, parts
 from mlflow_drift.hooks.parts import Trainer, TrainingRequest
 from mlflow_drift.loop.cycle import newest_time
-from mlflow_drift.loop.restoring import restored
+from mlflow_drift.loop.restoring import require_values, restored
 from mlflow_drift.loop.scanning import scanned_window
 from mlflow_drift.models import FLAVOR, download, find_version, load_native, load_profile
 from mlflow_drift.reference import ReferenceProfile
@@ -77,6 +77,13 @@ def retrain(
     parent = find_version(name, champion)
     uri = f"models:/{name}/{parent.version}"
     profile = load_profile(uri)
+    require_values(
+        profile,
+        name,
+        settings or Settings.load(),
+        parameter="decision",
+        way_out="Train on rows of your own, or lift the rules for these columns.",
+    )
     window = restored(_decided_rows(name, decision, report, settings), profile)
     labelled = window.labelled()
     request = assemble(

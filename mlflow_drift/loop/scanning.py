@@ -9,7 +9,7 @@ from mlflow_drift.errors import InvalidInputError, NotFoundError
 from mlflow_drift.hooks import announce
 from mlflow_drift.inputs import check_alpha, check_count, check_name
 from mlflow_drift.loop.detecting import detect
-from mlflow_drift.loop.restoring import recorded_part, restored
+from mlflow_drift.loop.restoring import as_recorded, recorded_part, restored
 from mlflow_drift.models import find_version, load_profile, require_reachable
 from mlflow_drift.recording.windows import read_window, recorded_columns, reread
 from mlflow_drift.reference import ReferenceProfile
@@ -109,6 +109,8 @@ def scan(
     if profile is None:
         against = reference_version(name, window)
         profile = load_profile(f"models:/{name}/{against}")
+    inputs = profile.inputs
+    profile = as_recorded(profile, name, settings or Settings.load())
     window = restored(window, profile)
     part = recorded_part(profile, window)
     report = detect(
@@ -122,7 +124,7 @@ def scan(
             **window.source,
             "model": name,
             "reference_version": against,
-            "not_recorded": [column for column in profile.inputs if column not in part.inputs],
+            "not_recorded": [column for column in inputs if column not in part.inputs],
         },
     )
     announce("window_scanned", report=report)
