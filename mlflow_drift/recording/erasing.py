@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -101,8 +102,11 @@ def erase(
     else:
         rows, labels = search.delete()
         gone, notes = search.remove_files(now=now)
-        if now:
-            _empty(settings, name, waiting)
+        if now and (left := _emptied(settings, name, waiting)):
+            notes.append(
+                f"{left} segments of the spool are still being written to and may hold them: erase with --now again"
+            )
+    notes += _rules(settings, name, where or "")
     notes += _unreached(settings, name, remove=quarantined and not dry_run)
     done = search.found.result(
         "erased", rows=rows, labels=labels, gone_from_files_at=gone, dry_run=dry_run, notes=tuple(notes)
@@ -221,14 +225,25 @@ def _open_segments(settings: Settings, name: str) -> set[Path]:
     return {path for path in segments(_folder(settings, name)).values() if path.suffix == ".open"}
 
 
-def _empty(settings: Settings, name: str, waiting: set[Path]) -> None:
-    """Wait until the segments that may hold erased rows are sealed and deleted."""
+def _emptied(settings: Settings, name: str, waiting: set[Path]) -> int:
+    """Wait until the segments that may hold erased rows are sealed and deleted; return how many are not."""
     deadline = time.monotonic() + SEALED_WITHIN
-    while any(path.exists() or path.with_suffix(".seg").exists() for path in waiting):
-        ship(settings, model=name)
+    while left := sum(path.exists() or path.with_suffix(".seg").exists() for path in waiting):
         if time.monotonic() >= deadline:
-            return
+            break
         time.sleep(0.1)
+        ship(settings, model=name)
+    return left
+
+
+def _rules(settings: Settings, name: str, where: str) -> list[str]:
+    """Say which columns of a condition are recorded otherwise than they were sent."""
+    rules = settings.recording_of(name).columns
+    return [
+        f"{column} is recorded by the rule {rule!r}: a condition sees what that leaves of it"
+        for column, rule in rules.items()
+        if re.search(rf"\b{re.escape(column)}\b", where)
+    ]
 
 
 def _unreached(settings: Settings, name: str, *, remove: bool) -> list[str]:

@@ -19,7 +19,7 @@ import pytest
 from mlflow_drift.audit import AuditLog
 from mlflow_drift.errors import InvalidInputError, NotFoundError, UnreachableError
 from mlflow_drift.hooks import hookimpl, reset_manager
-from mlflow_drift.recording import Recorder, housekeeping, log_outcomes, read_window, ship, sweeping
+from mlflow_drift.recording import Recorder, erasing, housekeeping, log_outcomes, read_window, ship, sweeping
 from mlflow_drift.recording.erasing import erase
 from mlflow_drift.recording.housekeeping import compact, expire, expire_if_due
 from mlflow_drift.recording.table import OUTCOMES, REQUESTS, open_table, table_place
@@ -379,6 +379,39 @@ def test_a_slip_erases_nothing(settings, arguments, message):
         erase("churn", **arguments, now=True, settings=settings)
     assert len(ids_in(settings)) == 4
     assert "bob@example.org" not in str(caught.value)
+
+
+def test_a_condition_on_a_column_with_a_rule_says_so(settings):
+    record(settings, "q", email=ANNA)
+    masking = replace(settings, recording=replace(settings.recording, columns={"email": "mask:4"}))
+    notes = erase("churn", where="email = 'x'", dry_run=True, settings=masking).notes
+    assert any("email is recorded by the rule 'mask:4'" in note for note in notes)
+
+
+def _serve(settings, ready, stop):
+    record(settings, "q", email=ANNA)
+    ready.set()
+    stop.wait(60)
+
+
+@pytest.mark.parametrize("shipping_every", [0.2, 3600.0])
+def test_what_a_serving_process_still_writes_to_is_waited_for(settings, shipping_every, monkeypatch):
+    monkeypatch.setattr(erasing, "SEALED_WITHIN", 10.0 if shipping_every < 1 else 0.5)
+    serving = replace(settings, recording=replace(settings.recording, ship_every=shipping_every))
+    ready, stop = SERVER.Event(), SERVER.Event()
+    child = SERVER.Process(target=_serve, args=(serving, ready, stop))
+    child.start()
+    try:
+        assert ready.wait(60)
+        done = erase("churn", where=f"email = '{ANNA}'", now=True, settings=settings)
+    finally:
+        stop.set()
+        child.join()
+    warned = any("still being written to" in note for note in done.notes)
+    assert done.rows == 1
+    assert warned == (shipping_every > 1)
+    if not warned:
+        assert holding(settings, ANNA) == []
 
 
 def test_quarantined_bytes_are_named_and_go_when_told(settings):

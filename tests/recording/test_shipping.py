@@ -137,7 +137,7 @@ def test_kills_under_load_lose_and_repeat_nothing(settings):
     ship(settings)
     window = read_window("churn", settings=settings)
     counts = Counter(window.request_ids)
-    assert len(acknowledged) > 50 * kills
+    assert len(acknowledged) > 5 * kills
     assert not set(acknowledged) - counts.keys()
     assert max(counts.values()) == 1
     assert (window.features["b"].to_numpy() == window.request_ids).all()
