@@ -72,8 +72,8 @@ def erase(
     Returns
     -------
     Maintenance
-        ``gone_from_files_at`` says when no file of the log holds the rows any more. Until ``now`` is given, that
-        is a week later, done by the next compact, expire or erase after it, or by a serving process.
+        ``gone_from_files_at`` says when no file of the log holds the rows any more: at once with ``now``, else a
+        week later, done by the first compact, expire or erase after it, or by a serving process.
         Versions that the audit log names lose these rows too; the notes say which.
 
     Raises
