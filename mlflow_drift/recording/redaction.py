@@ -127,8 +127,12 @@ class Redaction:
             return value
         value = _tabled(value, plan.names)
         if isinstance(value, pd.DataFrame):
-            left = Overlay(value, self._changed(value, plan, stem, note))
-            return None if stem == OUTPUT and not left.kept else left
+            changed = self._changed(value, plan, stem, note)
+            left = Overlay(value, changed)
+            if stem == OUTPUT and len(left.kept) == 1 < value.shape[1]:
+                blanks = {j: _blank(len(value)) for j, column in changed.items() if column is None}
+                left = Overlay(value, changed | blanks)
+            return left if left.kept or stem == INPUT else None
         return self._mapped(value, plan, stem, note)
 
     def unmatched(self, data: Any, prediction: Any) -> tuple[list[str], list[str]]:
@@ -140,7 +144,7 @@ class Redaction:
         ]
         matched = set().union(*(plan.matched for plan in plans))
         known = [
-            name if stem == INPUT else prediction_column(name)
+            name if stem == INPUT else PREDICTION if len(plan.names) == 1 else prediction_column(name)
             for plan, stem in zip(plans, (INPUT, OUTPUT), strict=False)
             for name in plan.names
         ]
@@ -171,9 +175,9 @@ class Redaction:
                 left[name] = column
             elif (kept := self._protected(partial(_same, column), plan, j, stem, note)) is not None:
                 left[name] = kept
-        if left:
-            return left
-        return pd.DataFrame(index=pd.RangeIndex(rows)) if stem == INPUT else None
+        if stem == OUTPUT and len(left) == 1 < len(columns):
+            left = {name: left.get(name, _blank(rows)) for name in columns}
+        return left or (pd.DataFrame(index=pd.RangeIndex(rows)) if stem == INPUT else None)
 
     def _protected(self, load: Callable[[], Any], plan: _Plan, j: int, stem: str, note: Note) -> Any:
         """Return what may be written of one column, or None."""
@@ -275,6 +279,11 @@ def _column(frame: pd.DataFrame, j: int) -> pd.Series:
 
 def _same(column: Any) -> Any:
     return column
+
+
+def _blank(rows: int) -> np.ndarray[Any, Any]:
+    """Return nothing, in place of one of two outputs: the other, were it alone, would be the log's ``prediction``."""
+    return np.full(rows, None, dtype=object)
 
 
 def _shown(names: tuple[str, ...], j: int, stem: str) -> str:

@@ -183,6 +183,17 @@ def test_an_answer_that_is_dropped_leaves_the_rest(settings):
     assert not recorder.stats.dropped_columns
 
 
+@pytest.mark.parametrize("kind", [dict, pd.DataFrame])
+def test_an_output_keeps_its_name_when_the_other_is_dropped(settings, kind):
+    own = private(settings.home, {"label": "drop"})
+    Recorder("churn", "1", settings=own).record([[1], [2]], kind({"label": SECRETS[:2], "score": [0.1, 0.9]}))
+    ship(own)
+    table = pd.read_parquet(next((settings.home / "inference").rglob("*.parquet")))
+    assert table["prediction_score"].tolist() == [0.1, 0.9]
+    assert "prediction" not in table.columns
+    assert not traces(written(settings.home))
+
+
 def test_only_what_a_rule_names_is_touched(settings):
     rng = np.random.default_rng(0)
     data = pd.DataFrame(rng.normal(size=(50, 40)), columns=[f"c{j}" for j in range(40)])

@@ -14,7 +14,7 @@ import pytest
 
 from mlflow_drift.config import Settings
 from mlflow_drift.errors import PluginError
-from mlflow_drift.recording import Recorder, new_request_id, read_window, spool
+from mlflow_drift.recording import Recorder, keeper, new_request_id, read_window, spool
 from mlflow_drift.recording import recorder as recorder_module
 
 FORK = multiprocessing.get_context("fork")
@@ -182,3 +182,50 @@ def test_a_forked_child_records_too(settings, recorder, frame):
     ids = read_window("churn", settings=settings).request_ids
     assert {key.partition(":")[0] for key in ids} == {"parent", "child"}
     assert len(ids) == 8
+
+
+def test_settings_reach_the_spool(tmp_path, frame, monkeypatch):
+    synced = []
+    monkeypatch.setattr(spool.os, "fdatasync", synced.append)
+    environment = {
+        "MLFLOW_DRIFT_HOME": str(tmp_path),
+        "MLFLOW_DRIFT_FSYNC": "yes",
+        "MLFLOW_DRIFT_SPOOL_LIMIT": "20kB",
+    }
+    recorder = Recorder("churn", "1", settings=Settings.load(environment, file=None))
+    kept = sum(recorder.record(frame, None) for _ in range(400))
+    assert 0 < kept < 400
+    assert len(synced) >= kept
+    assert recorder.stats.lost == {"EDQUOT": 400 - kept}
+    assert sum(path.stat().st_size for path in (tmp_path / "spool").rglob("*") if path.is_file()) < 40_000
+    keeper.stop()
+
+
+@pytest.mark.parametrize("answer", [object(), [1, 2, 3]])
+def test_an_answer_that_cannot_be_recorded_leaves_the_input(settings, recorder, frame, answer, caplog):
+    assert recorder.record(frame, answer)
+    assert recorder.stats.dropped_columns == {"prediction: unsupported": 1}
+    assert "left out for churn (prediction: unsupported" in caplog.text
+    window = read_window("churn", settings=settings)
+    pd.testing.assert_frame_equal(window.features, frame)
+
+
+def test_secrets_of_the_environment_are_not_pickled(tmp_path, monkeypatch, frame):
+    monkeypatch.setenv("MLFLOW_DRIFT_HOME", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_DRIFT_HASH_KEY", "s3cret")
+    assert b"s3cret" not in pickle.dumps(Recorder("churn", "1"))
+
+
+def test_losses_are_seen_to_even_where_nothing_was_ever_recorded(settings, monkeypatch):
+    seen = []
+    monkeypatch.setattr(recorder_module, "keep", lambda folder, settings: seen.append(folder.name))
+    assert Recorder("churn", "1", settings=settings).record(object(), None) is False
+    assert seen == ["churn"]
+
+
+def test_a_fork_that_meets_a_busy_counter_does_not_hang(recorder, frame):
+    with recorder_module._counting:  # as another thread might hold it
+        child = FORK.Process(target=_record_in_a_child, args=(recorder, frame))
+        child.start()
+        child.join(20)
+    assert child.exitcode == 0
