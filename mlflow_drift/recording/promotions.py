@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mlflow_drift.errors import CorruptDataError, NotFoundError
+from mlflow_drift.errors import CorruptDataError, NotFoundError, invalid
 from mlflow_drift.models import find_version
 
 __all__ = ["NEVER", "history_entries", "history_tag", "promoted_at"]
@@ -80,13 +80,15 @@ def promoted_at(
     ------
     NotFoundError
         If there is no such model or version, or the gate knows of no such promotion.
+    InvalidInputError
+        If there is no such stage.
     UnreachableError
         If the server does not answer.
     """
     import mlflow
 
+    kind, target = ("alias", alias) if stage is None else ("stage", _stage(stage))
     number = str(find_version(name, version).version)
-    kind, target = ("alias", alias) if stage is None else ("stage", stage)
     tags = mlflow.MlflowClient().get_registered_model(name).tags
     entries = history_entries(tags, history_tag(kind, target))
     times = [entry["time"] for entry in entries if entry["version"] == number]
@@ -96,6 +98,16 @@ def promoted_at(
         f"since_version: when version {number} of {name!r} was promoted to the {kind} {target!r} is not known: "
         f"{_why(entries, bool(times))} Pass since=<time> instead."
     )
+
+
+def _stage(stage: str) -> str:
+    """Return a stage in MLflow's own spelling."""
+    from mlflow.entities.model_registry.model_version_stages import ALL_STAGES
+
+    found = [name for name in ALL_STAGES if name.casefold() == str(stage).casefold()]
+    if not found:
+        raise invalid("stage", f"must be one of {', '.join(ALL_STAGES)}", repr(stage), "Pass one of them.")
+    return str(found[0])
 
 
 def _why(entries: list[dict[str, Any]], undated: bool) -> str:

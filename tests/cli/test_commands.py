@@ -68,6 +68,40 @@ class TestOnAServer:
         code, output = invoke("status", traffic.name, "--json")
         assert json.loads(output)["rows_labelled"] == 100
 
+    def test_a_receipt_that_a_person_can_read(self, traffic, tmp_path):
+        traffic.send(20, labelled=False)
+        (tmp_path / "labels.csv").write_text("request_id,label\nr0:0,1\nr0:0,0\nr0:1,\nsomebody,1\n")
+        code, output = invoke("outcomes", traffic.name, str(tmp_path / "labels.csv"))
+        assert code == 0, output
+        assert output.startswith(f"3 labels of '{traffic.name}' logged.")
+        assert "- 1 with an id that no recorded row has so far" in output
+        assert "- 1 for an id that has one already" in output
+        assert "- 1 row without a label skipped." in output
+        assert "OutcomeReceipt" not in output
+
+    def test_scans_of_a_span(self, traffic):
+        traffic.send(200)
+        traffic.send(300, drifted=True)
+        code, output = invoke("scan", traffic.name, "--since", "2000-01-01", "--json")
+        whole = json.loads(output)
+        assert (code, whole["n_current"]) == (1, 500)
+        code, output = invoke(
+            "scan", traffic.name, "--since", whole["source"]["since"], "--rows", "300", "--json"
+        )
+        assert json.loads(output)["n_current"] == 300
+        version = str(whole["source"]["table_version"])
+        traffic.send(10)
+        code, output = invoke("scan", traffic.name, "--rows", "1000", "--table-version", version, "--json")
+        assert json.loads(output)["n_current"] == 500
+        code, output = invoke("scan", traffic.name, "--until", "2000-01-01")
+        assert code == 2
+        assert "must have at least two recorded rows to compare; got 0" in output
+        code, output = invoke("scan", traffic.name, "--since-version", "champion", "--json")
+        assert json.loads(output)["n_current"] == 510  # the gate saw it promoted before the first of them
+        code, output = invoke("scan", traffic.name, "--since-version", "99")
+        assert code == 2
+        assert "version: " in output
+
     def test_a_turn_of_the_loop(self, traffic):
         traffic.send(1000, drifted=True)
         code, output = invoke("run", traffic.name)
