@@ -24,7 +24,7 @@ NOT_ROWS = {
     "text": "rows",
     "number": 3,
     "flat": np.arange(5.0),
-    "cube": np.zeros((2, 2, 2)),
+    "cube of text": np.full((2, 2, 2), "a"),
     "ragged": [[1.0], [1.0, 2.0]],
     "empty list": [],
     "empty array": np.empty((0, 2)),
