@@ -1,10 +1,10 @@
 """Reading 10 of 30 columns of a window: ``read_window`` beside pyarrow reading the same Parquet files directly.
 
-    python benchmarks/recording/window.py [--rows 10000000] [--rounds 7] [--out benchmarks/results/window.json]
+    python benchmarks/recording/window.py [--rows 10000000] [--rounds 15] [--out benchmarks/results/window.json]
 
 The table is laid out as shipping lays it out: by days, 30 float features, one row a request, ids of our own; and
-once more after compaction. Every reading is a process of its own, which imports everything and reads one small window
-first; the page cache is warm, and the readers alternate. 10 million rows need 6 GB of disk under --folder.
+once more after compaction. The page cache is warm. Seconds come from one process, in which the readers alternate in a
+random order; peak memory from one process a reader. 10 million rows need 6 GB of disk under --folder.
 """
 
 from __future__ import annotations
@@ -39,6 +39,10 @@ WANTED = FEATURES[::3]
 PAIRS = {  # what is compared: reader, and what it is held against
     "10 features, as a window": ("window", "pyarrow to pandas"),
     "10 features, as a window, against Arrow columns": ("window", "pyarrow"),
+    "the same, against Arrow columns with times and predictions": (
+        "window",
+        "pyarrow, times and predictions",
+    ),
     "10 features and the ids": ("window and ids", "pyarrow and ids"),
 }
 
@@ -90,6 +94,7 @@ def readers(folder: Path) -> dict[str, Callable[[int | None], Any]]:
         "pyarrow": plain,
         "pyarrow to pandas": lambda rows: plain(rows).to_pandas(),
         "window and ids": lambda rows: window(rows).request_ids.arrow,
+        "pyarrow, times and predictions": lambda rows: plain(rows, "time", "prediction"),
         "pyarrow and ids": lambda rows: plain(rows, "request_id"),
         "newest 1,000 rows": lambda rows: window(1000 if rows is None else rows),
     }
@@ -99,10 +104,8 @@ def read_once(folder: Path, reader: str) -> None:
     read = readers(folder)[reader]
     read(10)
     before = peak_bytes()
-    started, cpu = time.perf_counter(), time.process_time()
     held = read(None)
-    found = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu}
-    print(json.dumps({**found, "peak_bytes": peak_bytes(), "before_bytes": before}))
+    print(json.dumps({"peak": peak_bytes(), "before": before}))
     del held
 
 
@@ -113,38 +116,45 @@ def peak_bytes() -> int:
 
 
 def measure(folder: Path, rounds: int, description: str) -> dict[str, Any]:
-    names = list(readers(folder))
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    table = readers(folder)
+    clocks: dict[str, list[tuple[float, float]]] = {name: [] for name in table}
+    rng = np.random.default_rng(0)
     for number in track(range(rounds + 1), description=description):
-        for name in names if number % 2 else reversed(names):
-            command = [sys.executable, __file__, "--read", name, "--folder", str(folder)]
-            answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        for name in rng.permutation(list(table)):
+            started, cpu = time.perf_counter(), time.process_time()
+            held = table[name](None)
+            clock = time.perf_counter() - started, time.process_time() - cpu
+            del held
             if number:  # the first round warms the page cache
-                found[name].append(json.loads(answer.splitlines()[-1]))
+                clocks[name].append(clock)
+    taken = {name: np.array(both) for name, both in clocks.items()}
     return {
-        "readers": {name: summary(runs) for name, runs in found.items()},
+        "readers": {name: summary(both, peaks(folder, name)) for name, both in taken.items()},
         "ratios": {
-            pair: {
-                clock: spread([a[clock] / b[clock] for a, b in zip(found[ours], found[theirs], strict=True)])
-                for clock in ("seconds", "cpu_seconds")
-            }
+            pair: {"seconds": spread(ratio[:, 0]), "cpu_seconds": spread(ratio[:, 1])}
             for pair, (ours, theirs) in PAIRS.items()
+            for ratio in [taken[ours] / taken[theirs]]
         },
     }
 
 
-def summary(runs: list[dict[str, float]]) -> dict[str, Any]:
+def peaks(folder: Path, reader: str) -> dict[str, int]:
+    command = [sys.executable, __file__, "--read", reader, "--folder", str(folder)]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found: dict[str, int] = json.loads(answer.splitlines()[-1])
+    return found
+
+
+def summary(clocks: np.ndarray[Any, Any], peak: dict[str, int]) -> dict[str, Any]:
     return {
-        "seconds": spread([run["seconds"] for run in runs]),
-        "cpu_seconds": spread([run["cpu_seconds"] for run in runs]),
-        "peak_gb": round(float(np.median([run["peak_bytes"] for run in runs])) / 1e9, 3),
-        "peak_above_start_gb": round(
-            float(np.median([run["peak_bytes"] - run["before_bytes"] for run in runs])) / 1e9, 3
-        ),
+        "seconds": spread(clocks[:, 0]),
+        "cpu_seconds": spread(clocks[:, 1]),
+        "peak_gb": round(peak["peak"] / 1e9, 3),
+        "peak_above_start_gb": round((peak["peak"] - peak["before"]) / 1e9, 3),
     }
 
 
-def spread(values: list[float]) -> dict[str, float]:
+def spread(values: np.ndarray[Any, Any]) -> dict[str, float]:
     low, middle, high = np.quantile(values, [0, 0.5, 1]).round(4).tolist()
     return {"min": low, "median": middle, "max": high}
 
@@ -155,7 +165,7 @@ def main() -> None:
     )
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--files", type=int, default=40)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/window.json"))
     parser.add_argument("--folder", type=Path, help="Where to build the table; default: a temporary folder.")
     parser.add_argument("--read", help=argparse.SUPPRESS)
@@ -188,7 +198,7 @@ def main() -> None:
     for state in ("as_shipped", "compacted"):
         print(state)
         for name, found in result[state]["readers"].items():
-            print(f"  {name:20} {found['seconds']['median']:.3f} s, peak {found['peak_gb']:.2f} GB")
+            print(f"  {name:30} {found['seconds']['median']:.3f} s, peak {found['peak_gb']:.2f} GB")
         for pair, ratio in result[state]["ratios"].items():
             wall, cpu = ratio["seconds"], ratio["cpu_seconds"]
             print(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,10 @@ from mlflow_drift.recording.names import PREDICTION, meaning
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["join_features", "join_predictions"]
+__all__ = ["join_features", "join_predictions", "single_columns"]
 
 
-def join_features(held: dict[str, pa.ChunkedArray], columns: Sequence[str] | None, n: int) -> pd.DataFrame:
+def join_features(held: dict[str, Any], columns: Sequence[str] | None, n: int) -> pd.DataFrame:
     """Return the features as a frame of n rows; the columns are taken out of ``held`` one by one, to save memory."""
     homes = _homes(held, "x")
     names = list(homes) if columns is None else list(columns)
@@ -33,7 +33,7 @@ def join_features(held: dict[str, pa.ChunkedArray], columns: Sequence[str] | Non
     return pd.DataFrame(found, columns=pd.Index(names), index=pd.RangeIndex(n), copy=False)
 
 
-def join_predictions(held: dict[str, pa.ChunkedArray]) -> NDArray[Any] | None:
+def join_predictions(held: dict[str, Any]) -> NDArray[Any] | None:
     """Return the predictions as an array of shape (n,), (n, k) or that of its tensors; None if none was recorded."""
     homes = _homes(held, PREDICTION)
     if not homes:
@@ -55,7 +55,7 @@ def _stacked(cells: NDArray[Any]) -> NDArray[Any]:
     return np.stack(list(cells)) if alike else cells
 
 
-def _homes(held: Mapping[str, pa.ChunkedArray], prefix: str) -> dict[str, list[str]]:
+def _homes(held: Mapping[str, Any], prefix: str) -> dict[str, list[str]]:
     homes: defaultdict[str, list[str]] = defaultdict(list)
     for field in held:
         pair = meaning(field)
@@ -64,8 +64,22 @@ def _homes(held: Mapping[str, pa.ChunkedArray], prefix: str) -> dict[str, list[s
     return homes
 
 
-def _joined(parts: list[pa.ChunkedArray]) -> pd.Series:
+def single_columns(fields: Sequence[str]) -> list[str]:
+    """Return the columns of the log that hold a feature or an output alone, of one type.
+
+    Examples
+    --------
+    >>> single_columns(["x_a", "x_b", "x_b:string"])
+    ['x_a']
+    """
+    counts = Counter(meaning(field) for field in fields)
+    return [field for field in fields if counts[meaning(field)] == 1]
+
+
+def _joined(parts: list[Any]) -> pd.Series:
     """Put a column together that came with several types: numbers as floats, tensors as they are, else as text."""
+    if isinstance(parts[0], np.ndarray):
+        return pd.Series(parts[0], copy=False)
     if len(parts) > 1:
         parts = [part for part in parts if part.null_count < len(part)] or parts[:1]
     kinds = [part.type for part in parts]

@@ -6,9 +6,10 @@ order already; rows are moved only where they do not.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +20,12 @@ import pyarrow.dataset as ds
 
 from mlflow_drift.errors import NotFoundError, UnreachableError
 from mlflow_drift.recording.files import ALWAYS, DataFiles, Span
+from mlflow_drift.recording.filling import fill, rearranged
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Rows", "find_rows", "rearranged"]
-
-
-SHORTEST_RUN = 256
-"""Rows of a run, on the average, from which on slices are cheaper than picking row by row."""
+__all__ = ["Rows", "find_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +46,8 @@ class Rows:
         Where each row stands among those read; None if they stand in order and are all wanted.
     versions : tuple of str
         The model versions that answered.
+    n_read : int
+        How many rows are read to get them.
     """
 
     files: DataFiles
@@ -56,12 +56,21 @@ class Rows:
     times: NDArray[np.int64]
     places: NDArray[np.int64] | None
     versions: tuple[str, ...]
+    n_read: int
 
     def __len__(self) -> int:
         return len(self.times)
 
-    def read(self, columns: Sequence[str]) -> dict[str, pa.ChunkedArray]:
+    def read(self, columns: Sequence[str], numbers: Collection[str] = ()) -> dict[str, Any]:
         """Return columns of the log, row by row.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            Which.
+        numbers : collection of str
+            Those of them that are wanted as NumPy arrays, if they are integers or floats: integers are floats where
+            some are missing, as pandas has it.
 
         Raises
         ------
@@ -70,32 +79,12 @@ class Rows:
         UnreachableError
             If they cannot be read.
         """
-        table = _read(self.files, columns, self.span, self.only)
-        read = dict(zip(table.column_names, table.columns, strict=True))
-        del table
+        with _readable():
+            found = fill(_scanner(self.files, columns, self.span, self.only), self.n_read, numbers)
         if self.places is None:
-            return read
+            return found
         # One after the other, so that each goes before the next comes.
-        return {name: rearranged(read.pop(name), self.places) for name in columns}
-
-
-def rearranged(column: pa.ChunkedArray, places: NDArray[np.int64]) -> pa.ChunkedArray:
-    """Return the values at some places; long runs of neighbours, as compaction leaves them, are not copied.
-
-    Examples
-    --------
-    >>> rearranged(pa.chunked_array([["a", "b"], ["c"]]), np.array([2, 0, 1])).to_pylist()
-    ['c', 'a', 'b']
-    """
-    breaks = np.flatnonzero(places[1:] != places[:-1] + 1) + 1
-    if len(breaks) * SHORTEST_RUN >= len(places):
-        return column.take(pa.array(places))
-    starts = np.concatenate(([0], breaks))
-    lengths = np.diff(starts, append=len(places))
-    runs = [
-        column.slice(start, n) for start, n in zip(places[starts].tolist(), lengths.tolist(), strict=True)
-    ]
-    return pa.chunked_array([chunk for run in runs for chunk in run.chunks], column.type)
+        return {name: rearranged(found.pop(name), self.places) for name in columns}
 
 
 def find_rows(files: DataFiles, span: Span, newest: int | None, only: Sequence[str] | None) -> Rows:
@@ -136,7 +125,7 @@ def _all_rows(files: DataFiles, span: Span, only: Sequence[str] | None) -> Rows:
         seen = set(pc.unique(keys["model_version"].unify_dictionaries()).to_pylist()) - {None}
     else:
         seen = known if len(times) else set()
-    rows = Rows(files, span, only, times, None, tuple(sorted(seen)))
+    rows = Rows(files, span, only, times, None, tuple(sorted(seen)), len(times))
     order = _order(rows)
     return rows if order is None else replace(rows, times=times[order], places=order)
 
@@ -186,9 +175,19 @@ def _untied(rows: Rows, order: NDArray[np.int64] | None, tied: NDArray[np.bool_]
 
 
 def _read(files: DataFiles, columns: Sequence[str], span: Span, only: Sequence[str] | None) -> pa.Table:
+    with _readable():
+        return _scanner(files, columns, span, only).to_table()
+
+
+def _scanner(files: DataFiles, columns: Sequence[str], span: Span, only: Sequence[str] | None) -> ds.Scanner:
     files = files.within(span)
+    return files.dataset().scanner(columns=list(columns), filter=_test(files, span, only))
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
     try:
-        return files.dataset().to_table(columns=list(columns), filter=_test(files, span, only))
+        yield
     except FileNotFoundError as error:
         raise NotFoundError(
             f"table_version: the rows of that version are gone from the inference log: vacuumed, or erased ({error}). "

@@ -13,7 +13,7 @@ from mlflow_drift.config import Settings
 from mlflow_drift.errors import NotFoundError, invalid
 from mlflow_drift.inputs import check_count, check_name
 from mlflow_drift.recording.files import ALWAYS, Span, data_files
-from mlflow_drift.recording.joining import join_features, join_predictions
+from mlflow_drift.recording.joining import join_features, join_predictions, single_columns
 from mlflow_drift.recording.labels import known_labels
 from mlflow_drift.recording.lazy_ids import RowIds
 from mlflow_drift.recording.names import meaning
@@ -99,7 +99,8 @@ def read_window(
         begin = _moment(promoted_at(name, since_version, alias=alias, stage=stage), "since_version")
     place, table = _requests(name, settings, table_version)
     found = find_rows(data_files(table, place.options), _span(begin, end), rows, versions)
-    held = found.read([field for field in arrow_schema(table).names if _wanted(field, columns)])
+    fields = [field for field in arrow_schema(table).names if _wanted(field, columns)]
+    held = found.read(fields, numbers=single_columns(fields))
     ids = RowIds(len(found), lambda: found.read(["request_id"])["request_id"])
     known, labels_version = known_labels(name, ids if labels else None, settings, outcomes_version)
     return Window(

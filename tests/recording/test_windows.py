@@ -356,3 +356,35 @@ def test_which_features_were_recorded(served):
 def test_what_is_no_source_is_refused(served, source):
     with pytest.raises(InvalidInputError, match=r"^source: must be the source of a recorded window"):
         reread(source, served)
+
+
+def test_types_of_columns_that_come_in_several_files(settings):
+    """The first file has no missing values, the second has, and a column more."""
+    first = pd.DataFrame({"i": [1, 2], "f": [0.5, 1.5], "b": [True, False], "s": ["x", "y"]})
+    second = pd.DataFrame(
+        {
+            "i": pd.array([None, 4], "Int64"),
+            "f": [None, 2.5],
+            "b": [None, True],
+            "s": [None, "z"],
+            "n": [7, 8],
+        }
+    )
+    for hour, (rows, answers) in enumerate([(first, [1, 2]), (second, [3, 4])]):
+        time = START + dt.timedelta(hours=hour)
+        Recorder("churn", "1", settings=settings).record(rows, answers, time=time)
+        ship(settings, model="churn")
+    whole = read_window("churn", settings=settings)
+    assert [str(kind) for kind in whole.features.dtypes[["i", "f", "n"]]] == ["float64"] * 3
+    np.testing.assert_array_equal(whole.features["i"], [1, 2, np.nan, 4])
+    np.testing.assert_array_equal(whole.features["n"], [np.nan, np.nan, 7, 8])
+    assert (
+        whole.features["b"].isna().tolist()
+        == whole.features["s"].isna().tolist()
+        == [False] * 2 + [True, False]
+    )
+    assert whole.predictions.dtype == np.int64
+    assert whole.predictions.tolist() == [1, 2, 3, 4]
+    oldest = read_window("churn", until="2024-05-01T00:30", settings=settings)
+    assert oldest.features["i"].dtype == np.int64
+    assert oldest.features["b"].tolist() == [True, False]
