@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from mlflow_drift.config import (
@@ -336,6 +337,7 @@ def test_storage_options_are_text_and_are_not_shown() -> None:
     assert "s3cret" not in repr(settings)
 
 
+@hypothesis_settings(deadline=None)
 @given(
     st.integers(1, 10**6), st.sampled_from(["", "B", "kB", "MB", "GB", "TB", "KiB", "mib", "GiB", "TiB", "K"])
 )
@@ -347,6 +349,7 @@ def test_sizes(number: int, unit: str) -> None:
     assert parse_bytes(expected, "size") == expected
 
 
+@hypothesis_settings(deadline=None)
 @given(st.integers(1, 1000), st.sampled_from("smhdw"))
 def test_spans(number: int, unit: str) -> None:
     seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[unit]

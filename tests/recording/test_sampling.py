@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from mlflow_drift.config import Settings
@@ -22,6 +23,7 @@ def sampling(settings, share):
     )
 
 
+@hypothesis_settings(deadline=None)
 @given(st.text(), st.floats(0, 1), st.floats(0, 1))
 def test_a_smaller_sample_is_part_of_a_larger_one(name, one, other):
     small, large = sorted([one, other])
