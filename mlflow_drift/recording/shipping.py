@@ -10,6 +10,7 @@ too, so a reader sees every request that was answered.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -37,7 +38,9 @@ __all__ = ["ship", "ship_folder", "spool_folders"]
 logger = logging.getLogger(__name__)
 
 STATE, COPY, LOCK = "ship.json", "ship-copy.json", "ship.lock"
-BATCH_BYTES = 64 << 20
+BATCH_BYTES, BATCH_PARTS = 64 << 20, 100
+NOTE_BYTES = 16 << 10
+"""Room that a note takes from the beginning: more than a batch's parts need."""
 WAIT = 60.0
 
 
@@ -201,14 +204,41 @@ class _State:
     def save(self, folder: Path) -> None:
         """Replace note and copy, each in one step; they are on the disk when this returns."""
         plain = asdict(self)
-        text = json.dumps({**plain, "crc": _crc(plain)})
+        data = json.dumps({**plain, "crc": _crc(plain)}).encode().ljust(NOTE_BYTES)
         for name in (STATE, COPY):
-            draft = folder / f"{name}.draft"
-            with draft.open("w") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            draft.replace(folder / name)
+            _replace(folder / name, data)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Replace a file in one step. The former one becomes the next draft, which thus needs no room.
+
+    A disk that is full of records could not be emptied otherwise.
+    """
+    draft, former = path.with_name(f"{path.name}.draft"), path.with_name(f"{path.name}.former")
+    if former.exists():  # a shipper died between two of the steps below
+        former.unlink() if draft.exists() else former.rename(draft)
+    _write(draft, data)
+    try:
+        os.link(path, former)
+    except OSError:  # the first time, or a file system without links
+        draft.rename(path)
+        with contextlib.suppress(OSError):
+            _write(draft, data)
+    else:
+        draft.rename(path)
+        former.rename(draft)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file in place, to the disk."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if os.write(fd, data) != len(data):
+            raise OSError(errno.ENOSPC, "short write", str(path))
+        os.ftruncate(fd, len(data))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _crc(plain: dict[str, Any]) -> int:
@@ -247,7 +277,7 @@ def _pending(folder: Path, state: _State, contents: dict[str, Contents]) -> list
         parts.append((stem, start, read.sound))
         contents[stem] = read
         size += read.sound - start
-        if size >= BATCH_BYTES:
+        if size >= BATCH_BYTES or len(parts) >= BATCH_PARTS:
             break
     return parts
 

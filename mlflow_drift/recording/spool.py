@@ -48,6 +48,7 @@ LARGEST_FRAME = (1 << 32) - 1
 SEGMENT_BYTES = 16 << 20
 SEGMENTS_PER_FOLDER = 16
 QUARANTINE = "quarantine"
+SUFFIXES = (".new", ".open", ".seg")
 RETRY_AFTER = 0.25
 STALE_NEW = 60.0
 IOV_MAX = 512
@@ -231,12 +232,14 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _folder_bytes(folder: Path) -> int:
+    """Return the size of segments and of what is in quarantine; the shipper's notes are few and small."""
     total = 0
     for place in (folder, folder / QUARANTINE):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(place) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):
-                    if entry.is_file(follow_symlinks=False):
+                    ours = place is not folder or entry.name.endswith(SUFFIXES)
+                    if ours and entry.is_file(follow_symlinks=False):
                         total += entry.stat(follow_symlinks=False).st_size
     return total
 
@@ -356,7 +359,7 @@ def recover(folder: Path) -> list[Path]:
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > STALE_NEW:
                 path.unlink()
-    for suffix in (".new", ".open", ".seg"):
+    for suffix in SUFFIXES:
         for path in _named(folder, suffix, files=False):
             _set_aside(path)
     return [sealed for path in _named(folder, ".open") if (sealed := _adopt(path)) is not None]

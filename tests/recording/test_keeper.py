@@ -331,3 +331,45 @@ def test_a_store_that_never_answers_holds_up_no_exit_and_leaves_no_process(setti
         assert time.monotonic() - float(times[0]) < 15
     wait_until(lambda: not Path("/proc", process).exists())
     assert read_standing(settings, "churn").backlog.waiting_segments == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 3 MiB, where we may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no disk can be mounted here: {error}")
+    yield place
+    keeper.stop()
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_spool_that_filled_its_disk_empties_by_itself(quick, small_disk):
+    away = dataclasses.replace(
+        quick, spool_dir=small_disk / "spool", log_uri=str(quick.home / "file" / "below")
+    )
+    quick.home.mkdir(exist_ok=True)
+    (quick.home / "file").write_text("no folder")
+    served, safe = Recorder("churn", "1", settings=away), []
+
+    def record():
+        name = f"r{served.stats.recorded + sum(served.stats.lost.values())}"
+        if kept := served.record({"a": ["x" * 20_000]}, None, request_ids=name):
+            safe.append(name)
+        return kept
+
+    assert record()
+    wait_until(lambda: news(away).failed_at)  # the shipper's notes are there
+    wait_until(lambda: not record())
+    assert served.stats.lost.keys() == {"ENOSPC"}
+    wait_until(lambda: read_standing(away, "churn").counts.total == served.stats)
+    (quick.home / "file").unlink()
+    wait_until(record)
+    keeper.stop()
+    ship(away)
+    assert Counter(read_window("churn", settings=away).request_ids) == Counter(safe)
+    assert read_standing(away, "churn").counts.total == served.stats
