@@ -237,14 +237,14 @@ def measure(rounds: int, whylogs: Whylogs | None, folder: Path) -> dict[str, dic
     return found
 
 
-def summary(blocks: list[list[float]]) -> dict[str, float]:
+def summary(blocks: list[list[float]]) -> dict[str, Any]:
     every = np.concatenate(blocks)
     low, median, high, late = np.percentile(every, [25, 50, 75, 99])
     return {
-        "median": round(median, 2),
-        "quartiles": [round(low, 2), round(high, 2)],
-        "min": round(every.min(), 2),
-        "p99": round(late, 2),
+        "median": round(float(median), 2),
+        "quartiles": [round(float(low), 2), round(float(high), 2)],
+        "min": round(float(every.min()), 2),
+        "p99": round(float(late), 2),
         "median_of_block_minima": round(float(np.median([min(block) for block in blocks])), 2),
         "records": len(every),
     }
@@ -254,7 +254,7 @@ def ratio(blocks: list[list[float]], base: list[list[float]]) -> dict[str, Any]:
     """Return how often as long a way takes as ours, round by round."""
     each = [np.median(block) / np.median(own) for block, own in zip(blocks, base, strict=True)]
     low, median, high = np.percentile(each, [25, 50, 75])
-    return {"median": round(median, 2), "quartiles": [round(low, 2), round(high, 2)]}
+    return {"median": round(float(median), 2), "quartiles": [round(float(low), 2), round(float(high), 2)]}
 
 
 def main() -> None:

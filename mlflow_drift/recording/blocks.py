@@ -197,15 +197,13 @@ class Blocks:
         self._append("masked", _dtype(data.dtype), column, [data.tobytes(), missing.tobytes()])
 
     def _add_categories(self, column: int, values: pd.Categorical) -> None:
-        codes, categories = values.codes, values.categories
-        if len(codes) >= LONG:
+        codes, levels = values.codes, _levels(values.dtype)
+        if len(codes) < LONG:
+            self._objects[column] = [None if code < 0 else levels[code] for code in codes.tolist()]
+        else:
             # None stands last, where code -1, which is a missing value's, finds it.
-            levels = dumped([[*_listed(categories), None]])
-            return self._append("codes", _dtype(codes.dtype), column, [levels, codes.tobytes()])
-        # A level costs less listed than looked up, but there may be thousands for one row.
-        told = categories.array if len(categories) > 8 * len(codes) else _listed(categories)
-        self._objects[column] = [None if code < 0 else told[code] for code in codes.tolist()]
-        return None
+            told = dumped([[*levels, None]])
+            self._append("codes", _dtype(codes.dtype), column, [told, codes.tobytes()])
 
     def _add_text(self, column: int, values: Any) -> None:
         if len(values) >= LONG:
@@ -321,13 +319,23 @@ def _dtype(dtype: np.dtype[Any]) -> str:
     return dtype.str[:2] if dtype.kind in "US" else dtype.str
 
 
-def _listed(values: Any) -> list[Any]:
-    """Return the values of a pandas array or index as Python's; of text without a detour through NumPy."""
-    array = values.array
-    if isinstance(array, pd.arrays.ArrowExtensionArray):
-        found: list[Any] = array.__arrow_array__().to_pylist()
-        return found
-    return list(values.tolist())
+_known_levels: dict[int, tuple[pd.CategoricalDtype, Any]] = {}
+
+
+def _levels(dtype: pd.CategoricalDtype) -> Any:
+    """Return a categorical's levels, listed once while requests share a dtype."""
+    known = _known_levels.get(id(dtype))
+    if known is not None and known[0] is dtype:
+        return known[1]
+    array = dtype.categories.array
+    if len(array) > LONG:  # too many to list for a row, or to keep
+        return array
+    arrow = isinstance(array, pd.arrays.ArrowExtensionArray)
+    levels = array.__arrow_array__().to_pylist() if arrow else array.tolist()
+    if len(_known_levels) >= 256:
+        _known_levels.clear()
+    _known_levels[id(dtype)] = (dtype, levels)
+    return levels
 
 
 def _arrow_stream(columns: dict[int, pa.Array]) -> tuple[str, bytes]:

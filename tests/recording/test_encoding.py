@@ -562,3 +562,14 @@ def test_the_layout_is_readable():
 @pytest.fixture
 def frame():
     return pd.DataFrame(np.random.default_rng(0).normal(size=(4, 3)), columns=["a", "b", "c"])
+
+
+@pytest.mark.parametrize("rows", [2, 600])
+@pytest.mark.parametrize("levels", [[f"level {k}" for k in range(300)], list(range(300)), [0.5, 1.5]])
+def test_categories_few_and_many(rows, levels):
+    codes = np.arange(rows) % len(levels)
+    codes[0] = -1
+    values = pd.Categorical.from_codes(codes, categories=levels)
+    wanted = [None, *[levels[code] for code in codes[1:]]]
+    for _ in range(2):
+        assert round_trip({"a": values})["x_a"].to_pylist() == wanted
