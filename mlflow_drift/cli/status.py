@@ -46,7 +46,7 @@ def _recording(found: Mapping[str, Any]) -> dict[str, Any]:
             waiting += f", the oldest {spool['oldest_seconds']:.0f} s old"
     quarantined = spool["quarantined_files"]
     rows = {
-        "requests recorded": f"{found['recorded']:,} by {len(found['processes'])} processes now and others before",
+        "requests recorded": f"{found['recorded']:,} ({len(found['processes'])} processes record now)",
         "requests sampled out": f"{found['sampled_out']:,} (sample {found['sample']:g})",
         "requests lost": _by_cause(found["lost"]),
         "columns dropped": _by_cause(found["dropped_columns"]),
