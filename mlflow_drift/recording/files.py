@@ -66,6 +66,11 @@ class DataFiles:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def local(self) -> bool:
+        """Whether they lie on a disk, and not in an object store."""
+        return isinstance(self.filesystem, pafs.SubTreeFileSystem)
+
     def within(self, span: Span) -> DataFiles:
         """Return those that may hold a row of the span."""
         since, until = span
