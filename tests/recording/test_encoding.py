@@ -573,3 +573,21 @@ def test_categories_few_and_many(rows, levels):
     wanted = [None, *[levels[code] for code in codes[1:]]]
     for _ in range(2):
         assert round_trip({"a": values})["x_a"].to_pylist() == wanted
+
+
+@pytest.mark.parametrize(
+    ("odd", "kind", "kept"),
+    [
+        (None, "arrow", None),
+        (np.nan, "arrow", None),
+        (pd.NA, "arrow", None),
+        ("\ud800", "json", "?"),
+        (b"a", "json", "YQ=="),
+        (7, "json", "7"),
+    ],
+)
+def test_long_columns_of_text_objects(odd, kind, kept):
+    values = np.array([f"text {k}" for k in range(500)] + [odd], dtype=object)
+    frame = pd.DataFrame({"a": pd.Series(values, dtype=object)})
+    assert [block.kind for block in taken(frame)] == [kind]
+    assert round_trip(frame)["x_a"].to_pylist() == [*values[:500], kept]
