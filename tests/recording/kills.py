@@ -41,14 +41,20 @@ from mlflow_drift.recording.spool import FRAME, segments
 MODEL = "churn"
 COLUMNS = ["amount", "count", "note", "member"]
 WORKERS = 3
-CLIENTS = 5
+CLIENTS = 4
+PAUSE = 0.03
 SHIPPER = """
 import sys
-from mlflow_drift.recording import ship
+import deltalake, mlflow_drift.recording
+from mlflow_drift.cli import main
 print("ready", flush=True)
 sys.stdin.readline()
 while True:
-    ship()
+    try:
+        main(["ship"])  # as `mlflow-drift ship` does, again and again
+    except SystemExit as done:
+        if done.code:
+            raise
 """
 
 
@@ -89,7 +95,10 @@ def log_a_model(folder: Path) -> str:
     features = make_column_transformer(("passthrough", ["amount", "count", "member"]))
     model = make_pipeline(features, DecisionTreeRegressor(max_leaf_nodes=200, random_state=0))
     model.fit(rows, np.random.default_rng(0).normal(size=len(rows)))
-    options: dict[str, Any] = {"pip_requirements": ["scikit-learn"], "skops_trusted_types": ["sklearn.tree._tree.Tree"]}
+    options: dict[str, Any] = {
+        "pip_requirements": ["scikit-learn"],
+        "skops_trusted_types": ["sklearn.tree._tree.Tree"],
+    }
     log_model(model, reference=rows, registered_model_name=MODEL, **options)
     return uri
 
@@ -118,7 +127,7 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def wait_for(self, more: int, seconds: float = 90.0) -> None:
+    def wait_for(self, more: int, seconds: float = 180.0) -> None:
         """Wait until that many further requests are acknowledged."""
         goal, deadline = len(self.answers) + more, time.monotonic() + seconds
         while len(self.answers) < goal:
@@ -147,7 +156,7 @@ class Load:
                 self.answers[key] = json.loads(answer)["predictions"]
             else:
                 self.refused[response.status] += 1
-            time.sleep(0.01)
+            time.sleep(PAUSE)  # a worker that starts needs the cores, too
         connection.close()
 
     def _connection(self) -> http.client.HTTPConnection:
@@ -182,7 +191,7 @@ class Server:
         return [pid for pid in dict.fromkeys(map(int, begun)) if pid not in self._dead and _lives(pid)]
 
     def kill_worker(self, rng: random.Random) -> None:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 180
         while len(alive := self.workers()) < 2:  # the other one keeps answering
             if time.monotonic() > deadline:
                 raise TimeoutError(self._log.read_text(errors="replace")[-3000:])
