@@ -160,7 +160,7 @@ RECORDING = [
     ("columns", {}, '{a = "drop"}', {"a": "drop"}, "b=hash", {"a": "drop", "b": "hash"}),
     ("retention", None, '"90d"', dt.timedelta(days=90), "36h", dt.timedelta(hours=36)),
     ("spool_limit", 1 << 30, '"64 MiB"', 64 << 20, "2GB", 2 * 10**9),
-    ("ship_every", 5.0, "30", 30.0, "0.5", 0.5),
+    ("ship_every", 15.0, "30", 30.0, "0.5", 0.5),
     ("fsync", False, "true", True, "no", False),
 ]
 

@@ -127,7 +127,7 @@ class RecordingSettings:
     columns: Mapping[str, str] = field(default_factory=dict)
     retention: dt.timedelta | None = None
     spool_limit: int = 1 << 30
-    ship_every: float = 5.0
+    ship_every: float = 15.0
     fsync: bool = False
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
-"""The threads beside the requests: one writes the counts down, one ships what is recorded.
+"""The threads beside the requests: one writes the counts down, one sees to it that what is recorded is shipped.
 
 Two a process, begun with the first record (so after any fork), and apart so that a slow log delays no count. Both are
-daemons and may die at any moment: whatever they leave half done, the next shipper finishes.
+daemons and may die at any moment, as may the process that ships: whatever they leave half done, the next shipper finishes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from mlflow_drift.config import Settings
 from mlflow_drift.recording.backlog import read_backlog
 from mlflow_drift.recording.counts import fold_counts, model_of, note_failure, note_shipment, publish
-from mlflow_drift.recording.shipper import ShipperProcess, needs_process, tend
+from mlflow_drift.recording.shipper import ShipperProcess
 from mlflow_drift.recording.spool import live_writers
 
 __all__ = ["keep", "stop"]
@@ -46,17 +46,20 @@ class _Kept:
     log_at: float = 0.0
     house_due: float = 0.0
 
+    def seal(self) -> None:
+        """Seal what is old enough: a segment must be sealed to be deleted."""
+        if self.failures:  # while nothing can be shipped, few large ones are better
+            return
+        for writer in live_writers():
+            if writer.folder == self.folder:
+                writer.seal(older_than=writer.max_age)
+
     def ship(self, process: ShipperProcess, stopped: threading.Event) -> None:
         """Ship the folder once; on failure wait longer from time to time, and say so now and then."""
-        if not self.failures:
-            # A segment must be sealed to be deleted. While nothing can be shipped, few large ones are better.
-            for writer in live_writers():
-                if writer.folder == self.folder:
-                    writer.seal(older_than=writer.max_age)
         try:
             if self.folder.is_dir() and self._tend(process):
                 note_shipment(self.folder)
-        except BaseException as error:  # noqa: BLE001 - the log may be away for hours; a panic of its library is no Exception
+        except Exception as error:  # noqa: BLE001 - the log may be away for hours
             if stopped.is_set():
                 return
             self._failed(error)
@@ -66,13 +69,10 @@ class _Kept:
         self.due = time.monotonic() + min(pause, max(self.every, LONGEST_PAUSE))
 
     def _tend(self, process: ShipperProcess) -> int:
+        if not process.running and read_backlog(self.folder).oldest_seconds < self.patience:
+            return 0  # nothing waits, or another worker's process is at it
         keep_house = time.monotonic() >= self.house_due
-        if not needs_process(self.folder, self.settings):
-            moved = tend(self.folder, self.settings, keep_house=keep_house)
-        elif process.running or read_backlog(self.folder).oldest_seconds >= self.patience:
-            moved = process.tend(self.folder, self.settings, keep_house=keep_house)
-        else:  # nothing waits, or another worker's process is at it
-            return 0
+        moved = process.tend(self.folder, self.settings, keep_house=keep_house)
         if keep_house:
             self.house_due = time.monotonic() + HOUSE_EVERY
         return moved
@@ -110,6 +110,7 @@ class _Keeper:
         for thread in self._threads:
             if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(timeout=max(deadline - time.monotonic(), 0.0))
+        self.process.close()  # once more: the thread may have been about to start one
 
     def _count(self) -> None:
         fold_at = 0.0
@@ -122,6 +123,7 @@ class _Keeper:
     def _ship(self) -> None:
         while not self._stopped.wait(min([TICK, *(kept.every for kept in list(self.kept.values()))])):
             for kept in list(self.kept.values()):
+                kept.seal()
                 if time.monotonic() >= kept.due and not self._stopped.is_set():
                     kept.ship(self.process, self._stopped)
 
@@ -146,7 +148,7 @@ def _keep(folder: Path, settings: Settings) -> None:
         keeper = _keeper or _Keeper()
         every = settings.recording_of(model_of(folder)).ship_every
         # Workers differ in patience, so that mostly one of them starts a process that ships.
-        patience = every * random.uniform(1.0, 3.0)
+        patience = every * random.uniform(1.0, 2.0)
         keeper.kept[folder] = _Kept(folder, settings, every, time.monotonic() + every, patience)
         if _keeper is None:
             try:

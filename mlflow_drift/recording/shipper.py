@@ -1,15 +1,14 @@
-"""The shipper of a process that serves: ships a spool folder and keeps its house, here or in a process of its own.
+"""The shipper of a process that serves: a process of its own that ships spool folders, keeps their house, and ends with it.
 
-A table on a local disk takes milliseconds, and is written here. A process of its own, which ends with this one, is used
-
-- for a table in an object store, which may take half a minute to fail: a thread that is inside the Delta library while the
-  interpreter ends would crash it;
-- in a child forked from a process that has loaded that library, whose threads do not survive a fork.
+Requests must not wait for a shipment. In a thread of the serving process they would: the Delta library holds the
+interpreter's lock for up to 150 ms now and then, a thread inside it while the interpreter ends crashes, and its own
+threads do not survive a fork. As a process at the lowest priority, a shipment takes the processor only while nobody
+else wants it.
 """
 
 from __future__ import annotations
 
-import io
+import json
 import os
 import pickle
 import signal
@@ -23,26 +22,11 @@ from mlflow_drift.config import Settings
 from mlflow_drift.errors import UnreachableError
 from mlflow_drift.recording.housekeeping import expire_if_due
 from mlflow_drift.recording.shipping import ship_folder
-from mlflow_drift.recording.table import LOCAL, REQUESTS, folder_place
 
-__all__ = ["ShipperProcess", "needs_process", "tend"]
+__all__ = ["ShipperProcess"]
 
-_PROGRAM = "from mlflow_drift.recording.shipper import main; main()"
-
-_library_lost = False
-
-
-def tend(folder: Path, settings: Settings, *, keep_house: bool) -> int:
-    """Ship one model's folder, and expire old rows if that is asked for and due; return the rows shipped."""
-    moved = ship_folder(folder, settings)
-    if keep_house:
-        expire_if_due(folder, settings)
-    return moved
-
-
-def needs_process(folder: Path, settings: Settings) -> bool:
-    """Say whether this folder must be tended by a process of its own."""
-    return _library_lost or not folder_place(settings, folder.name, REQUESTS).uri.startswith(LOCAL)
+# The priority first: what is imported costs more than many shipments. It is imported from where we were.
+_PROGRAM = "import os, sys; os.nice(19); sys.path = sys.argv[1:]; from mlflow_drift.recording.shipper import main; main()"
 
 
 class ShipperProcess:
@@ -57,7 +41,7 @@ class ShipperProcess:
         return self._process is not None and self._process.poll() is None
 
     def tend(self, folder: Path, settings: Settings, *, keep_house: bool) -> int:
-        """Do as :func:`tend` does.
+        """Ship one model's folder, and expire old rows if that is asked for and due; return the rows shipped.
 
         Raises
         ------
@@ -66,14 +50,17 @@ class ShipperProcess:
         """
         try:
             if self._process is None or not self.running:
-                # Nothing is buffered on the way there, so a fork amid it repeats nothing.
+                # Unbuffered: a fork amid it must leave nothing that the other process would send or read again.
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+                    [sys.executable, "-c", _PROGRAM, *sys.path],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    bufsize=0,
                 )
             task, answers = _ends(self._process)
             task.write(pickle.dumps((folder, settings, keep_house)))
-            moved, trouble = pickle.load(io.BufferedReader(answers))  # noqa: S301 - from our own child
-        except (OSError, EOFError, pickle.UnpicklingError) as error:
+            moved, trouble = json.loads(answers.readline())
+        except (OSError, ValueError) as error:
             self.close()
             raise UnreachableError(
                 f"log_uri: the shipping process ended ({error!r}). Records wait in the spool; it is started again."
@@ -95,8 +82,8 @@ class ShipperProcess:
                 end.close()
 
 
-def _ends(process: subprocess.Popen[bytes]) -> tuple[io.RawIOBase, io.RawIOBase]:
-    return cast("io.RawIOBase", process.stdin), cast("io.RawIOBase", process.stdout)
+def _ends(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    return cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
 
 
 def main() -> None:
@@ -119,16 +106,13 @@ def _work(turn: threading.Semaphore, tasks: list[Any], answers: IO[bytes]) -> No
         folder, settings, keep_house = tasks.pop(0)
         answer: tuple[int, str | None]
         try:
-            answer = tend(folder, settings, keep_house=keep_house), None
+            answer = ship_folder(folder, settings), None
+            if keep_house:
+                expire_if_due(folder, settings)
         except BaseException as error:  # noqa: BLE001 - a panic of the library is no Exception
             answer = 0, f"{type(error).__name__}: {error}"
-        pickle.dump(answer, answers)
-        answers.flush()
-
-
-def _after_fork_in_child() -> None:
-    global _library_lost  # noqa: PLW0603 - what the parent had loaded
-    _library_lost = "deltalake" in sys.modules
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
+        try:
+            answers.write(json.dumps(answer).encode() + b"\n")
+            answers.flush()
+        except OSError:
+            os._exit(0)

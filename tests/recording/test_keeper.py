@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -60,12 +62,12 @@ def news(settings):
 def test_a_slow_log_delays_no_count_and_no_exit(quick, served, frame, monkeypatch):
     at_it, go_on = threading.Event(), threading.Event()
 
-    def slow(folder, settings, *, keep_house):
+    def slow(process, folder, settings, *, keep_house):
         at_it.set()
         go_on.wait(30)
         return 0
 
-    monkeypatch.setattr(keeper, "tend", slow)
+    monkeypatch.setattr(shipper.ShipperProcess, "tend", slow)
     monkeypatch.setattr(keeper, "STOP_WITHIN", 0.3)
     served.record(frame, None)
     assert at_it.wait(10)
@@ -104,22 +106,48 @@ def test_a_broken_table_costs_nothing_and_shipping_resumes(quick, served, frame,
     assert Counter(read_window("churn", settings=quick).request_ids) == expected
 
 
-def test_a_panic_of_the_library_ends_no_thread(quick, served, frame, monkeypatch):
-    class Panic(BaseException):
-        """As pyo3 raises it: no Exception."""
+PANIC = """
+import pickle, sys
+from mlflow_drift.recording import shipper
+class Panic(BaseException):
+    "As pyo3 raises it: no Exception."
+def panicking(folder, settings):
+    if folder == "first":
+        raise Panic("the library lost its head")
+    return 7
+shipper.ship_folder = panicking
+shipper.main()
+"""
 
-    real, calls = keeper.tend, []
 
-    def panicking(folder, settings, *, keep_house):
-        calls.append(folder)
-        if len(calls) < 3:
-            raise Panic("the library lost its head")
-        return real(folder, settings, keep_house=keep_house)
+def test_a_panic_of_the_library_ends_no_process():
+    tasks = b"".join(pickle.dumps((folder, None, False)) for folder in ("first", "second"))
+    with subprocess.Popen(
+        [sys.executable, "-c", PANIC], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        process.stdin.write(tasks)
+        process.stdin.flush()
+        answers = [json.loads(process.stdout.readline()) for _ in range(2)]
+        process.stdin.close()
+    assert answers == [[0, "Panic: the library lost its head"], [7, None]]
+    assert process.returncode == 0
 
-    monkeypatch.setattr(keeper, "tend", panicking)
+
+def test_a_shipping_process_that_is_killed_is_started_again(quick, served, frame):
+    for number in range(3):
+        served.record(frame, None, request_ids=f"r{number}")
+        wait_until(lambda: not read_standing(quick, "churn").backlog.waiting_bytes)
+        os.kill(keeper._keeper.process._process.pid, signal.SIGKILL)
+    assert sorted(set(read_window("churn", settings=quick).request_ids)) == [
+        f"r{number}:{row}" for number in range(3) for row in range(4)
+    ]
+
+
+def test_shipping_is_the_last_to_get_the_processor(quick, served, frame):
     served.record(frame, None)
     wait_until(lambda: news(quick).shipped_at)
-    assert news(quick).error == "Panic: the library lost its head"
+    assert os.getpriority(os.PRIO_PROCESS, keeper._keeper.process._process.pid) == 19
+    assert os.getpriority(os.PRIO_PROCESS, 0) < 19
 
 
 def test_no_segments_pile_up_while_the_log_is_away(quick, frame, monkeypatch):
@@ -210,9 +238,7 @@ def _record_and_ship_in_a_forked_child(settings, frame, connection):
     answers = [served.record(frame, None, request_ids=f"child-{number}") for number in range(5)]
     wait_until(lambda: not read_standing(settings, "churn").backlog.waiting_bytes)
     keeper.stop()
-    connection.send(
-        (all(answers), shipper.needs_process(folder_of(settings), settings), news(settings).error)
-    )
+    connection.send((all(answers), news(settings).error))
 
 
 def test_a_child_forked_from_a_user_of_the_library_ships_too(quick, served, frame, capfd):
@@ -223,7 +249,7 @@ def test_a_child_forked_from_a_user_of_the_library_ships_too(quick, served, fram
     child = FORK.Process(target=_record_and_ship_in_a_forked_child, args=(quick, frame, sender))
     child.start()
     assert receiver.poll(30)
-    assert receiver.recv() == (True, True, "")
+    assert receiver.recv() == (True, "")
     child.join()
     assert child.exitcode == 0
     assert len(read_window("churn", settings=quick)) == 6 * 4
