@@ -92,8 +92,9 @@ def ours(folder: Path) -> Iterator[Log]:
     from mlflow_drift.config import Settings
     from mlflow_drift.recording import Recorder, keeper
 
-    keeper.EVERY = 3600.0  # nothing is shipped between the others' blocks
-    settings = Settings.load({"MLFLOW_DRIFT_HOME": str(folder / "home")}, file=None)
+    # Nothing is shipped between the others' blocks.
+    environment = {"MLFLOW_DRIFT_HOME": str(folder / "home"), "MLFLOW_DRIFT_SHIP_EVERY": "3600"}
+    settings = Settings.load(environment, file=None)
     recorder = Recorder("benchmark", "1", settings=settings)
     yield recorder.record
     assert not recorder.stats.lost, recorder.stats

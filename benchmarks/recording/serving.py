@@ -2,11 +2,12 @@
 
     python benchmarks/recording/serving.py [--minutes 30] [--out benchmarks/results/serving.json]
 
-Four servers of the same scikit-learn model run at once, one worker each: the drift-aware model recording, the same with
-``MLFLOW_DRIFT_RECORD=false`` twice (the second one shows the noise), and the model as MLflow's own flavor logs it. Requests go
-to one server at a time over connections that are kept, a block of seconds each, in a random order that is drawn anew every
-round; so all arms see the same machine. A block is longer than the interval of shipping, whose cost therefore counts.
-On two or more cores the client has one for itself. A ratio's interval is the bootstrap's over rounds (95 %).
+Three servers of the same scikit-learn model run at once, one worker each: recording, and with
+``MLFLOW_DRIFT_RECORD=false`` twice (the second one shows the noise). Requests go to one server at a time over connections
+that are kept, half a second each, in a random order that is drawn anew every round, so that all arms see the same
+machine; before quantiles are taken, a round's latencies are divided by the median of its "off" arm. The process that
+ships is stopped while another arm is measured: what it costs falls on the recording arm alone. On two or more cores the
+client has one for itself. A ratio's interval is the bootstrap's over rounds (95 %).
 """
 
 from __future__ import annotations
@@ -33,10 +34,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-ARMS = {"recording": "recorded", "off": "recorded", "off again": "recorded", "native": "native"}
+from mlflow_drift.config.recording import RecordingSettings
+
+ARMS = ("recording", "off", "off again")
 BASE = "off"
-SETTLING = 0.5
-RESAMPLES = 2000
+SETTLING = 0.1
+RESAMPLES = 1000
+WARMING = 60.0
 
 
 def frames(n: int) -> dict[str, pd.DataFrame]:
@@ -53,7 +57,7 @@ def frames(n: int) -> dict[str, pd.DataFrame]:
 
 
 def log_models(folder: Path) -> str:
-    """Log a model for each kind of row, drift-aware and natively; return the tracking address."""
+    """Log a model for each kind of row; return the tracking address."""
     import mlflow
     from sklearn.compose import make_column_transformer
     from sklearn.linear_model import LogisticRegression
@@ -69,14 +73,7 @@ def log_models(folder: Path) -> str:
         model = make_pipeline(make_column_transformer(("passthrough", used)), LogisticRegression())
         model.fit(rows, rows["x29"] > 0)
         needs = ["scikit-learn"]
-        log_model(model, reference=rows, registered_model_name=f"recorded-{kind}", pip_requirements=needs)
-        mlflow.sklearn.log_model(
-            model,
-            name="native",
-            registered_model_name=f"native-{kind}",
-            input_example=rows[:1],
-            pip_requirements=needs,
-        )
+        log_model(model, reference=rows, registered_model_name=kind, pip_requirements=needs)
     return uri
 
 
@@ -85,11 +82,11 @@ def serving(uri: str, folder: Path, kind: str, cores: set[int] | None) -> Iterat
     """Serve all arms for a kind of row; yield their ports."""
     ports, processes = {}, []
     try:
-        for arm, model in ARMS.items():
+        for arm in ARMS:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 ports[arm] = probe.getsockname()[1]
-            command = ["models", "serve", "-m", f"models:/{model}-{kind}/1", "--env-manager", "local"]
+            command = ["models", "serve", "-m", f"models:/{kind}/1", "--env-manager", "local"]
             command += ["--host", "127.0.0.1", "--port", str(ports[arm])]
             environment = {
                 **os.environ,
@@ -180,19 +177,50 @@ def check(connection: socket.socket) -> None:
         raise RuntimeError(data[:500].decode(errors="replace"))
 
 
+class Shipper:
+    """The process that ships for the recording server; it may run only while that one is measured."""
+
+    def __init__(self) -> None:
+        self._pids: list[int] = []
+
+    def find(self) -> None:
+        """Look for it: once it has been started, it stays."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if b"recording.shipper import main" in (folder / "cmdline").read_bytes():
+                    self._pids.append(int(folder.name))
+        if len(self._pids) != 1:
+            raise RuntimeError(f"one process should ship; found {self._pids}")
+
+    @contextlib.contextmanager
+    def running(self, allowed: bool) -> Iterator[None]:
+        try:
+            self._signal(signal.SIGCONT if allowed else signal.SIGSTOP)
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self._pids:
+            os.kill(pid, number)
+
+
 Measured = dict[str, list[list[float]]]
 
 
 def measure(
     ports: dict[str, int], body: bytes, concurrency: int, rounds: int, seconds: float, rng: random.Random
 ) -> Measured:
-    """Return every arm's latencies, a list for each round."""
+    """Return every arm's latencies, a list for each round, in units of the round's base arm's median."""
     measured: Measured = defaultdict(list)
+    shipper = Shipper()
     for port in ports.values():  # caches, imports, the first shipment
-        block(port, body, concurrency, seconds)
+        block(port, body, concurrency, WARMING / len(ports))
+    shipper.find()
     for _ in range(rounds):
         for arm in rng.sample(list(ports), len(ports)):
-            measured[arm].append(block(ports[arm], body, concurrency, seconds))
+            with shipper.running(arm == "recording"):
+                measured[arm].append(block(ports[arm], body, concurrency, seconds))
     return measured
 
 
@@ -200,27 +228,26 @@ def compared(measured: Measured) -> dict[str, Any]:
     """Return each arm's quantiles in milliseconds, and their ratios to the base arm's with intervals."""
     rng = np.random.default_rng(0)
     rounds = len(measured[BASE])
-    draws = rng.integers(0, rounds, (RESAMPLES, rounds))
+    draws = [list(range(rounds)), *rng.integers(0, rounds, (RESAMPLES, rounds)).tolist()]
+    scale = [float(np.median(one)) for one in measured[BASE]]
+    scaled = {
+        arm: [np.array(x) / s for x, s in zip(one, scale, strict=True)] for arm, one in measured.items()
+    }
     found: dict[str, Any] = {}
-    for arm, latencies in measured.items():
-        found[arm] = {"requests": sum(map(len, latencies))}
+    for arm in ARMS:
+        latencies = np.concatenate(measured[arm])
+        found[arm] = {"requests": len(latencies)}
         for share in (50, 99):
-            found[arm][f"p{share}_ms"] = round(1e3 * quantile(latencies, share), 3)
+            found[arm][f"p{share}_ms"] = round(1e3 * float(np.percentile(latencies, share)), 3)
             if arm != BASE:
-                point = quantile(latencies, share) / quantile(measured[BASE], share)
                 ratios = [
-                    quantile([latencies[i] for i in draw], share)
-                    / quantile([measured[BASE][i] for i in draw], share)
+                    np.percentile(np.concatenate([scaled[arm][i] for i in draw]), share)
+                    / np.percentile(np.concatenate([scaled[BASE][i] for i in draw]), share)
                     for draw in draws
                 ]
-                low, high = np.quantile(ratios, [0.025, 0.975])
-                found[arm][f"p{share}_ratio"] = [round(float(x), 4) for x in (point, low, high)]
+                low, high = np.quantile(ratios[1:], [0.025, 0.975])
+                found[arm][f"p{share}_ratio"] = [round(float(x), 4) for x in (ratios[0], low, high)]
     return found
-
-
-def quantile(latencies: list[list[float]], share: float) -> float:
-    """Return the median over rounds of a round's quantile: one bad moment of the machine moves it little."""
-    return float(np.median([np.percentile(one, share) for one in latencies]))
 
 
 def main() -> None:
@@ -231,7 +258,7 @@ def main() -> None:
         "--minutes", type=float, default=30.0, help="of measuring, in all (default: %(default)s)"
     )
     parser.add_argument(
-        "--block", type=float, default=6.0, help="seconds to one server at a time (default: %(default)s)"
+        "--block", type=float, default=0.5, help="seconds to one server at a time (default: %(default)s)"
     )
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--rows", nargs="+", choices=["floats", "mixed"], default=["floats", "mixed"])
@@ -239,7 +266,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the figures there as JSON")
     arguments = parser.parse_args()
     cells = len(arguments.concurrency) * len(arguments.rows)
-    rounds = max(2, round(arguments.minutes * 60 / cells / len(ARMS) / (arguments.block + SETTLING)) - 1)
+    seconds = arguments.minutes * 60 / cells - WARMING
+    rounds = max(2, round(seconds / len(ARMS) / (arguments.block + SETTLING)))
     rng = random.Random(arguments.seed)
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if len(cores) > 1:
@@ -266,6 +294,7 @@ def main() -> None:
         "machine": f"{platform.machine()}, {len(cores)} cores, Python {platform.python_version()}",
         "block_seconds": arguments.block,
         "rounds": rounds,
+        "ship_every_seconds": RecordingSettings().ship_every,
         "ratios": "to 'off': estimate, low, high (95 %)",
         "results": results,
     }

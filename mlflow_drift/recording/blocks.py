@@ -30,7 +30,7 @@ import pyarrow as pa
 from mlflow_drift.recording.arrays import UnrecordedError, as_array, is_tensor
 from mlflow_drift.recording.text import dumped
 
-__all__ = ["Block", "Blocks", "Overlay"]
+__all__ = ["PLAIN", "Block", "Blocks", "Overlay", "places", "plain_block"]
 
 PLAIN = "biufmMUS"
 TENSORS = f"{PLAIN}c"
@@ -59,6 +59,21 @@ class Block(NamedTuple):
     dtype: str
     columns: tuple[int, ...]
     buffers: list[bytes]
+
+
+@functools.lru_cache(maxsize=256)
+def places(count: int) -> tuple[int, ...]:
+    """Return the places of that many columns that stand in order."""
+    return tuple(range(count))
+
+
+def plain_block(columns: tuple[int, ...], values: Array, dtype: str = "") -> Block:
+    """Return a matrix of numbers (k, n), or a column of n, as a block; its dtype is told by the values."""
+    # Copied in the order in which it lies: turning a large matrix round costs forty copies.
+    flags = values.flags
+    if flags.c_contiguous or not flags.f_contiguous:
+        return Block("cols", dtype or _dtype(values.dtype), columns, [values.tobytes()])
+    return Block("rows", dtype or _dtype(values.dtype), columns, [values.T.tobytes()])
 
 
 class Overlay(NamedTuple):
@@ -132,7 +147,7 @@ class Blocks:
         """
         if isinstance(values, np.ndarray):
             if values.dtype.kind in PLAIN:
-                return self._add_plain(columns, values, _dtype(values.dtype))
+                return self._blocks.append(plain_block(columns, values))
             if values.dtype.kind == "O":
                 for column, objects in zip(columns, values.tolist(), strict=True):
                     self._add_objects(column, objects)
@@ -170,17 +185,12 @@ class Blocks:
         self._blocks.append(Block(kind, dtype, (column,), buffers))
 
     def _add_plain(self, columns: tuple[int, ...], values: Array, dtype: str) -> None:
-        # Copied in the order in which it lies: turning a large matrix round costs forty copies.
-        flags = values.flags
-        if flags.c_contiguous or not flags.f_contiguous:
-            self._blocks.append(Block("cols", dtype, columns, [values.tobytes()]))
-        else:
-            self._blocks.append(Block("rows", dtype, columns, [values.T.tobytes()]))
+        self._blocks.append(plain_block(columns, values, dtype))
 
     def _add_array(self, column: int, values: Array) -> None:
         kind = values.dtype.kind
         if kind in PLAIN and values.ndim == 1:
-            self._add_plain((column,), values, _dtype(values.dtype))
+            self._blocks.append(plain_block((column,), values))
         elif kind == "O" or (kind == "c" and values.ndim == 1):
             self._add_objects(column, values.tolist())
         elif kind not in TENSORS:
@@ -264,7 +274,10 @@ def _way_of(kind: type) -> Callable[[Blocks, int, Any], None]:
 
 def _manager_blocks(frame: pd.DataFrame) -> Iterable[tuple[tuple[int, ...], Any]]:
     """Yield pandas' own blocks, (k, n) matrices or single columns: private API."""
-    return [(tuple(block.mgr_locs.as_array.tolist()), block.values) for block in frame._mgr.blocks]
+    blocks = frame._mgr.blocks
+    if len(blocks) == 1 and (locs := blocks[0].mgr_locs).is_slice_like and locs.as_slice.step == 1:
+        return [(places(frame.shape[1]), blocks[0].values)]
+    return [(tuple(block.mgr_locs.as_array.tolist()), block.values) for block in blocks]
 
 
 def _public_blocks(frame: pd.DataFrame) -> Iterable[tuple[tuple[int, ...], Any]]:

@@ -1,7 +1,8 @@
 """Counts of what was recorded and what was not, of every process that serves a model.
 
-Each process adds its recorders' counts up and writes them down twice a second (the keeper's thread does it) and when
-it stops: after SIGKILL at most the last half second's counts are missing, and what anyone has read never falls.
+Each process adds its recorders' counts up and writes them down every two seconds, soon after a loss (the keeper's thread
+does it) and when it stops: after SIGKILL at most the last two seconds' counts are missing, and what anyone has read
+never falls.
 """
 
 from __future__ import annotations

@@ -23,15 +23,16 @@ import numpy as np
 import pandas as pd
 
 from mlflow_drift.recording.arrays import WIDEST, as_array, as_columns
-from mlflow_drift.recording.blocks import Block, Blocks, Overlay
+from mlflow_drift.recording.blocks import PLAIN, Block, Blocks, Overlay, places, plain_block
 
 __all__ = ["KIND_LAYOUT", "KIND_RECORD", "RECORD", "Encoder", "Held", "UnrecordedAnswerError"]
 
 KIND_LAYOUT, KIND_RECORD = 0, 1
 RECORD = struct.Struct("<BIIqH")
-TENSOR_INPUT = "x"
+TENSOR_INPUT = ("x",)
 MOST_LAYOUTS = 1000
 SMALL = 1 << 16
+ARROW = pd.arrays.ArrowExtensionArray
 
 _layout_keys = itertools.count()
 
@@ -62,8 +63,9 @@ class Encoder:
     def __init__(self, context: Mapping[str, Any], feature_names: tuple[str, ...] = ()) -> None:
         self._context = dict(context)
         self._feature_names = feature_names
-        self._layouts: dict[Any, tuple[int, bytes]] = {}
+        self._layouts: dict[Any, tuple[int, bytes, Any, Any]] = {}
         self._names: dict[tuple[str, int], tuple[Any, tuple[str, ...]]] = {}
+        self._known: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def hold(self, data: Any) -> Held:
         """Copy a model's input now, to be encoded later: a model may change it in place.
@@ -121,13 +123,14 @@ class Encoder:
             buffers += block.buffers
         for block in answer_blocks:
             buffers += block.buffers
+        lengths = [len(buffer) for buffer in buffers]
         try:
             head = RECORD.pack(KIND_RECORD, layout[0], rows, time_ns, len(buffers))
-            parts = [head, struct.pack(f"<{len(buffers)}I", *map(len, buffers)), *buffers]
+            parts = [head, struct.pack(f"<{len(buffers)}I", *lengths), *buffers]
         except struct.error as error:
             raise ValueError(f"a request of {rows} rows is too large for a record: {error}") from error
         # One short write is quicker than a gathered one.
-        return [b"".join(parts)] if sum(map(len, buffers)) < SMALL else parts, layout
+        return [b"".join(parts)] if sum(lengths) < SMALL else parts, layout
 
     def _answer(self, prediction: Any, rows: int) -> tuple[tuple[str, ...], list[Block]]:
         if prediction is None:
@@ -150,12 +153,14 @@ class Encoder:
         answer_names: tuple[str, ...],
         answer_blocks: list[Block],
     ) -> tuple[int, bytes]:
-        shape = tuple([block[:3] for block in blocks]), tuple([block[:3] for block in answer_blocks])
-        key = (one_id, names, answer_names, shape)
+        # Equal names are one object here (see _same), which the entry keeps: comparing them costs nothing.
+        shape = [block[:3] for block in blocks], [block[:3] for block in answer_blocks]
+        key = (one_id, id(names), id(answer_names), *shape[0], None, *shape[1])
         known = self._layouts.get(key)
         if known is None:
             if len(self._layouts) >= MOST_LAYOUTS:  # callers who send ever new columns
                 self._layouts.clear()
+                self._known.clear()
             described = {
                 **self._context,
                 "one_id": one_id,
@@ -166,10 +171,12 @@ class Encoder:
             }
             number = next(_layout_keys)
             frame = struct.pack("<BI", KIND_LAYOUT, number) + json.dumps(described).encode()
-            known = self._layouts.setdefault(key, (number, frame))
-        return known
+            known = self._layouts.setdefault(key, (number, frame, names, answer_names))
+        return known[:2]
 
     def _take_apart(self, value: Any, stem: str) -> tuple[int, tuple[str, ...], list[Block]]:
+        if type(value) is np.ndarray and value.ndim == 1 and value.dtype.kind in PLAIN:
+            return len(value), self.names_for(value, stem), [plain_block((0,), value)]
         blocks = Blocks()
         if isinstance(value, pd.DataFrame):
             blocks.add_frame(value)
@@ -177,26 +184,32 @@ class Encoder:
         if isinstance(value, Overlay):
             blocks.add_overlay(value)
             names = self._names_of(value.frame.columns, stem)
-            return len(value.frame), tuple([names[j] for j in value.kept]), blocks.done()
+            return len(value.frame), self._same(tuple([names[j] for j in value.kept])), blocks.done()
         if isinstance(value, np.ndarray) and value.dtype.names is not None:
             value = {name: value[name] for name in value.dtype.names}
         if isinstance(value, Mapping):
             rows, columns = as_columns(value)
             for j, column in enumerate(columns.values()):
                 blocks.add(j, column)
-            return rows, _distinct(columns), blocks.done()
+            return rows, self._same(_distinct(columns)), blocks.done()
         if isinstance(value, (pd.Series, pd.Index)):
             blocks.add(0, value.array)
             name = f"{stem}0" if value.name is None else str(value.name)
-            return len(value), _distinct([name]), blocks.done()
+            return len(value), self._same(_distinct([name])), blocks.done()
         array = value if isinstance(value, pd.api.extensions.ExtensionArray) else as_array(value)
         rows = len(array) if array.ndim else 1
         names = self.names_for(array, stem)
-        if array.ndim == 2 and names != (TENSOR_INPUT,):
-            blocks.add_matrix(_range(len(names)), array.T)
+        if array.ndim == 2 and names is not TENSOR_INPUT:
+            blocks.add_matrix(places(len(names)), array.T)
         else:
             blocks.add(0, array if array.ndim else array.reshape(1))
         return rows, names, blocks.done()
+
+    def _same(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the one object that stands for these names, as long as any layout has it."""
+        if len(self._known) >= MOST_LAYOUTS:
+            self._known.clear()
+        return self._known.setdefault(names, names)
 
     def names_for(self, array: Any, stem: str) -> tuple[str, ...]:
         """Name the columns of an array, which has no names of its own."""
@@ -204,19 +217,18 @@ class Encoder:
         if stem == "x" and count == len(self._feature_names):
             return self._feature_names
         if array.ndim > 2 or count > WIDEST:
-            return (TENSOR_INPUT,)
+            return TENSOR_INPUT
         return _numbered(stem, count)
 
     def _names_of(self, columns: pd.Index, stem: str) -> tuple[str, ...]:
         # MLflow makes a new but equal index for every request. Of text, Arrow compares its memory, which costs
         # far less than to make Python's strings of it.
-        array = columns.array
-        arrow = isinstance(array, pd.arrays.ArrowExtensionArray)
-        labels: Any = array.__arrow_array__() if arrow else tuple(columns.tolist())
+        array = columns.values
+        labels: Any = array.__arrow_array__() if isinstance(array, ARROW) else tuple(columns.tolist())
         last = self._names.get((stem, len(columns)))
         if last is not None and last[0] == labels:
             return last[1]
-        names = _distinct(columns.tolist())
+        names = self._same(_distinct(columns.tolist()))
         self._names[stem, len(columns)] = (labels, names)
         return names
 
@@ -234,8 +246,3 @@ def _distinct(names: Any) -> tuple[str, ...]:
 @functools.lru_cache(maxsize=256)
 def _numbered(stem: str, count: int) -> tuple[str, ...]:
     return tuple([f"{stem}{j}" for j in range(count)])
-
-
-@functools.lru_cache(maxsize=256)
-def _range(count: int) -> tuple[int, ...]:
-    return tuple(range(count))

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 
 __all__ = ["new_request_id", "row_ids"]
 
+# Unique, not secret: a generator in memory spares each request a system call. A forked child seeds it anew.
+_random = random.Random()
+_draw = _random.getrandbits
+os.register_at_fork(after_in_child=_random.seed)
+
 
 def new_request_id() -> str:
     """Return a fresh id that sorts by time (UUID version 7: 48 bits of milliseconds, 74 random ones)."""
-    head = (time.time_ns() // 1_000_000).to_bytes(6, "big")
-    tail = bytearray(os.urandom(10))
-    tail[0] = 0x70 | tail[0] & 0x0F
-    tail[2] = 0x80 | tail[2] & 0x3F
-    plain = (head + bytes(tail)).hex()
-    return f"{plain[:8]}-{plain[8:12]}-{plain[12:16]}-{plain[16:20]}-{plain[20:]}"
+    head, tail = time.time_ns() // 1_000_000, _draw(74)
+    return (
+        f"{head >> 16:08x}-{head & 0xFFFF:04x}-7{tail >> 62:03x}-{0x8000 | tail >> 48 & 0x3FFF:04x}-"
+        f"{tail & 0xFFFF_FFFF_FFFF:012x}"
+    )
 
 
 def row_ids(request_id: str, n: int) -> list[str]:

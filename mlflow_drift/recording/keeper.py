@@ -25,7 +25,9 @@ __all__ = ["keep", "stop"]
 
 logger = logging.getLogger(__name__)
 
-TICK = 0.5
+TICK = 2.0
+"""Seconds. A thread that wakes up keeps a request from the interpreter for a moment, so they do it rarely."""
+SOON = 0.25
 FOLD_EVERY = 60.0
 LONGEST_PAUSE = 30.0
 LOG_EVERY = 60.0
@@ -94,6 +96,7 @@ class _Keeper:
         self.kept: dict[Path, _Kept] = {}
         self.process = ShipperProcess()
         self._stopped = threading.Event()
+        self._urgent = threading.Event()
         self._threads = [
             threading.Thread(target=run, name=f"mlflow-drift-{name}", daemon=True)
             for name, run in (("counts", self._count), ("shipper", self._ship))
@@ -105,6 +108,7 @@ class _Keeper:
 
     def stop(self, within: float) -> None:
         self._stopped.set()
+        self._urgent.set()
         self.process.close()
         deadline = time.monotonic() + within
         for thread in self._threads:
@@ -112,9 +116,16 @@ class _Keeper:
                 thread.join(timeout=max(deadline - time.monotonic(), 0.0))
         self.process.close()  # once more: the thread may have been about to start one
 
+    def hurry(self) -> None:
+        """Write the counts down soon: a request was lost."""
+        self._urgent.set()
+
     def _count(self) -> None:
         fold_at = 0.0
-        while not self._stopped.wait(TICK):
+        while not self._stopped.is_set():
+            if self._urgent.wait(TICK):
+                self._stopped.wait(min(SOON, TICK))  # losses come in numbers
+                self._urgent.clear()
             publish()
             if time.monotonic() >= fold_at:
                 fold_counts()
@@ -133,11 +144,14 @@ _changing = threading.Lock()
 _retry_at = 0.0
 
 
-def keep(folder: Path, settings: Settings) -> None:
+def keep(folder: Path, settings: Settings, *, lost: bool = False) -> None:
     """See to a spool folder from now on, whether its records are safe or lost. Cheap when it is known already."""
     keeper = _keeper
     if keeper is None or folder not in keeper.kept:
         _keep(folder, settings)
+        keeper = _keeper
+    if lost and keeper is not None:
+        keeper.hurry()
 
 
 def _keep(folder: Path, settings: Settings) -> None:

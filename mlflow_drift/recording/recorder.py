@@ -226,7 +226,7 @@ class Recorder:
             "not recorded", self.stats.lost, cause, cause if error is None else f"{cause}: {_said(error)}"
         )
         if self.settings is not None:
-            keep(self._folder, self.settings)  # which writes the counts down
+            keep(self._folder, self.settings, lost=True)  # which writes the counts down
         return False
 
     def _leave_out(self, column: str, cause: str, detail: str = "") -> None:

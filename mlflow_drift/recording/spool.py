@@ -187,7 +187,7 @@ class SpoolWriter:
         if len(parts) > IOV_MAX:
             parts = [b"".join(parts)]
         total = sum(map(len, parts))
-        written = os.writev(self._fd, parts)
+        written = os.write(self._fd, parts[0]) if len(parts) == 1 else os.writev(self._fd, parts)
         if written != total:
             raise OSError(errno.ENOSPC, "short write", str(self._path))
         if self.fsync:
@@ -213,6 +213,10 @@ class SpoolWriter:
 
 
 def _frame(parts: Sequence[bytes]) -> list[bytes]:
+    if len(parts) == 1:  # one short write is quicker than a gathered one
+        length = len(parts[0])
+        if length <= LARGEST_FRAME:
+            return [FRAME.pack(length, zlib.crc32(parts[0])) + parts[0]]
     crc = length = 0
     for part in parts:
         crc = zlib.crc32(part, crc)

@@ -18,7 +18,7 @@ import pytest
 
 from mlflow_drift.config import Settings
 from mlflow_drift.recording import Recorder, counts, keeper, read_window, ship, shipper, table
-from mlflow_drift.recording.spool import segments
+from mlflow_drift.recording.spool import SpoolWriter, segments
 from mlflow_drift.recording.standing import read_standing
 
 FORK = multiprocessing.get_context("fork")
@@ -294,14 +294,14 @@ def test_old_rows_expire_by_themselves(quick, frame):
 
 
 def test_a_disk_that_is_full_for_a_while(quick, served, frame, monkeypatch):
-    real, full = os.writev, threading.Event()
+    real, full = SpoolWriter._write, threading.Event()
 
-    def writev(fd, parts):
+    def write(writer, parts):
         if full.is_set():
             raise OSError(errno.ENOSPC, "No space left on device")
-        return real(fd, parts)
+        return real(writer, parts)
 
-    monkeypatch.setattr("mlflow_drift.recording.spool.os.writev", writev)
+    monkeypatch.setattr(SpoolWriter, "_write", write)
     assert served.record(frame, None, request_ids="first")
     full.set()
     assert not any(served.record(frame, None) for _ in range(10))

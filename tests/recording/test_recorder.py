@@ -218,9 +218,11 @@ def test_secrets_of_the_environment_are_not_pickled(tmp_path, monkeypatch, frame
 
 def test_losses_are_seen_to_even_where_nothing_was_ever_recorded(settings, monkeypatch):
     seen = []
-    monkeypatch.setattr(recorder_module, "keep", lambda folder, settings: seen.append(folder.name))
+    monkeypatch.setattr(
+        recorder_module, "keep", lambda folder, settings, *, lost: seen.append((folder.name, lost))
+    )
     assert Recorder("churn", "1", settings=settings).record(object(), None) is False
-    assert seen == ["churn"]
+    assert seen == [("churn", True)]
 
 
 def test_a_fork_that_meets_a_busy_counter_does_not_hang(recorder, frame):
