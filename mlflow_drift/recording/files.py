@@ -71,6 +71,11 @@ class DataFiles:
         """Whether they lie on a disk, and not in an object store."""
         return isinstance(self.filesystem, pafs.SubTreeFileSystem)
 
+    @property
+    def counted(self) -> bool:
+        """Whether the log says of every file how many rows it has."""
+        return bool(np.all(self.rows > 0))
+
     def within(self, span: Span) -> DataFiles:
         """Return those that may hold a row of the span."""
         since, until = span

@@ -1,7 +1,7 @@
 """Rows: which recorded rows make a window, and in which order.
 
-Two readings: one of the times alone, which decides, and one of the columns wanted. Files mostly hold their rows in
-order already; rows are moved only where they do not.
+Two readings: one of the times alone, which decides, and one of the columns wanted; or one of both, where the window is
+all that its files hold. Files mostly hold their rows in order already; rows are moved only where they do not.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ class Rows:
         The model versions that answered.
     n_read : int
         How many rows are read to get them.
+    held : dict of str to columns
+        What was read along with the times, as the files hold it; :meth:`read` hands it out once.
     """
 
     files: DataFiles
@@ -61,6 +63,7 @@ class Rows:
     places: NDArray[np.int64] | None
     versions: tuple[str, ...]
     n_read: int
+    held: dict[str, Any]
 
     def __len__(self) -> int:
         return len(self.times)
@@ -83,15 +86,25 @@ class Rows:
         UnreachableError
             If they cannot be read.
         """
-        with _readable():
-            found = fill(_scanner(self.files, columns, self.span, self.only), self.n_read, numbers)
+        found = {name: self.held.pop(name) for name in columns if name in self.held}
+        if rest := [name for name in columns if name not in found]:
+            with _readable():
+                found |= fill(_scanner(self.files, rest, self.span, self.only), self.n_read, numbers)
         if self.places is None:
             return found
         # One after the other, so that each goes before the next comes.
         return {name: rearranged(found.pop(name), self.places) for name in columns}
 
 
-def find_rows(files: DataFiles, span: Span, newest: int | None, only: Sequence[str] | None) -> Rows:
+def find_rows(
+    files: DataFiles,
+    span: Span,
+    newest: int | None,
+    only: Sequence[str] | None,
+    *,
+    along: Sequence[str] = (),
+    numbers: Collection[str] = (),
+) -> Rows:
     """Find rows by their time.
 
     Parameters
@@ -104,8 +117,14 @@ def find_rows(files: DataFiles, span: Span, newest: int | None, only: Sequence[s
         Only the newest n.
     only : sequence of str, optional
         Only rows that these model versions answered.
+    along, numbers : sequence of str
+        Columns that will be read, and in which way (:meth:`Rows.read`): they come along with the times where that
+        reads no row in vain.
     """
     files = files.within(span)
+    all_wanted = newest is None or newest >= files.rows.sum()
+    if only is None and all_wanted and files.inside(span) and files.counted:
+        return _all_rows(files, span, None, along, numbers)
     if newest is None:
         return _all_rows(files, span, only)
     reach = newest
@@ -117,19 +136,24 @@ def find_rows(files: DataFiles, span: Span, newest: int | None, only: Sequence[s
         reach *= 4  # other versions' rows, or later ones, were among them
 
 
-def _all_rows(files: DataFiles, span: Span, only: Sequence[str] | None) -> Rows:
+def _all_rows(
+    files: DataFiles,
+    span: Span,
+    only: Sequence[str] | None,
+    along: Sequence[str] = (),
+    numbers: Collection[str] = (),
+) -> Rows:
     files = files.within(span)
     known = set(files.versions)
-    columns = (
-        ["time"] if None not in known and only is None and len(known) <= 1 else ["time", "model_version"]
-    )
-    keys = _read(files, columns, span, only)
-    times = np.asarray(keys["time"].cast(pa.int64()).to_numpy(), dtype=np.int64)
-    if "model_version" in keys.column_names:
-        seen = set(pc.unique(keys["model_version"].unify_dictionaries()).to_pylist()) - {None}
+    keys = ["time"] if None not in known and only is None and len(known) <= 1 else ["time", "model_version"]
+    with _readable():
+        held = fill(_scanner(files, [*keys, *along], span, only), int(files.rows.sum()), numbers)
+    times = np.asarray(held.pop("time").cast(pa.int64()).to_numpy(), dtype=np.int64)
+    if "model_version" in held:
+        seen = set(pc.unique(held.pop("model_version").unify_dictionaries()).to_pylist()) - {None}
     else:
         seen = known if len(times) else set()
-    rows = Rows(files, span, only, times, None, tuple(sorted(seen)), len(times))
+    rows = Rows(files, span, only, times, None, tuple(sorted(seen)), len(times), held)
     order = _order(rows)
     return rows if order is None else replace(rows, times=times[order], places=order)
 
@@ -176,11 +200,6 @@ def _untied(rows: Rows, order: NDArray[np.int64] | None, tied: NDArray[np.bool_]
     keys = [("time", "ascending"), ("row", "ascending"), ("request_id", "ascending")]
     base[places] = base[places][pc.sort_indices(sorting, keys).to_numpy()]
     return None if bool(np.all(base[1:] > base[:-1])) else base
-
-
-def _read(files: DataFiles, columns: Sequence[str], span: Span, only: Sequence[str] | None) -> pa.Table:
-    with _readable():
-        return _scanner(files, columns, span, only).to_table()
 
 
 def _scanner(files: DataFiles, columns: Sequence[str], span: Span, only: Sequence[str] | None) -> ds.Scanner:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read_window", "recorded_columns", "reread"]
 
+INSTANTS = pd.DatetimeTZDtype("us", "UTC")
+
 
 def read_window(
     name: str,
@@ -98,16 +100,19 @@ def read_window(
             raise invalid("since_version", "must not come with since", "both", "Pass one of the two.")
         begin = _moment(promoted_at(name, since_version, alias=alias, stage=stage), "since_version")
     place, table = _requests(name, settings, table_version)
-    found = find_rows(data_files(table, place.options), _span(begin, end), rows, versions)
     fields = [field for field in arrow_schema(table).names if _wanted(field, columns)]
-    held = found.read(fields, numbers=single_columns(fields))
+    numbers = single_columns(fields)
+    files = data_files(table, place.options)
+    found = find_rows(files, _span(begin, end), rows, versions, along=fields, numbers=numbers)
+    held = found.read(fields, numbers)
     ids = RowIds(len(found), lambda: found.read(["request_id"])["request_id"])
     known, labels_version = known_labels(name, ids if labels else None, settings, outcomes_version)
     return Window(
         predictions=join_predictions(held),
         features=join_features(held, columns, len(found)),
         labels=known,
-        times=pd.DatetimeIndex(found.times.view("M8[us]")).tz_localize("UTC"),
+        # Integers of the index's own unit are taken over as they are; anything else is copied once or twice.
+        times=pd.DatetimeIndex(found.times, dtype=INSTANTS, copy=False),
         request_ids=ids,
         source={
             "model": name,

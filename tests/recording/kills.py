@@ -3,9 +3,9 @@
     python tests/recording/kills.py --kills 200 [--seed 0] [--json figures.json]
 
 Serves a model with stock ``mlflow models serve --workers 3``, keeps it under load, and kills: a worker (uvicorn's supervisor
-starts another), a process that ships, or the server with all its workers (it is started again). The workers' own
-threads ship as well, so a killed worker is often a killed shipper. Each request's rows follow from its id, so every
-recorded row can be compared bit for bit with what was sent, and its prediction with the answer that the client got.
+starts another), the process that ships for a worker, a command that ships, or the server with all its workers (it is
+started again). Each request's rows follow from its id, so every recorded row can be compared bit for bit with what was
+sent, and its prediction with the answer that the client got.
 Ends with status 1 if anything was lost, repeated, changed, or left behind.
 """
 
@@ -201,6 +201,17 @@ class Server:
         self._dead.add(victim)
         os.kill(victim, signal.SIGKILL)
 
+    def kill_helper(self, rng: random.Random) -> None:
+        """Kill a process that ships for a worker, at any moment of its life."""
+        deadline = time.monotonic() + 180
+        while not (helpers := _children(set(self.workers()))):
+            if time.monotonic() > deadline:
+                raise TimeoutError("no worker has begun to ship")
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 3))  # it takes a second or two to begin
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(rng.choice(helpers), signal.SIGKILL)
+
     def kill_all(self) -> None:
         self._dead.update(self.workers())
         os.killpg(self._process.pid, signal.SIGKILL)
@@ -351,6 +362,17 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _children(parents: set[int]) -> list[int]:
+    """Return the processes that these have started."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            parent = re.search(r"^PPid:\s*(\d+)", status.read_text(), re.MULTILINE)
+            if parent is not None and int(parent[1]) in parents:
+                found.append(int(status.parent.name))
+    return found
+
+
 def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -360,10 +382,12 @@ def _lives(pid: int) -> bool:
 
 
 def plan(kills: int, rng: random.Random) -> list[str]:
-    """Return the kinds of kill in a random order: half of them workers, few of them the server, which is slow."""
+    """Return the kinds of kill in a random order: half of them workers, few of those that take long to come back."""
     servers = max(1, kills // 40) if kills > 2 else 0
-    shippers = (kills - servers) // 2
-    kinds = ["server"] * servers + ["shipper"] * shippers + ["worker"] * (kills - servers - shippers)
+    helpers = kills // 8
+    shippers = (kills - servers) // 2 - helpers
+    kinds = ["server"] * servers + ["helper"] * helpers + ["shipper"] * shippers
+    kinds += ["worker"] * (kills - len(kinds))
     rng.shuffle(kinds)
     return kinds
 
@@ -392,6 +416,8 @@ def run(kills: int, seed: int, folder: Path) -> Findings:
                     server.kill_worker(rng)
                 elif kind == "shipper":
                     shippers.kill_one(rng)
+                elif kind == "helper":
+                    server.kill_helper(rng)
                 else:
                     time.sleep(rng.uniform(0, 0.3))
                     server.kill_all()

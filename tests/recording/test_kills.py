@@ -18,6 +18,6 @@ def test_twenty_kills_lose_repeat_and_change_nothing(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     found = json.loads(figures.read_text())
-    assert found["kills"] == {"worker": 10, "shipper": 9, "server": 1}
+    assert found["kills"] == {"worker": 10, "shipper": 7, "helper": 2, "server": 1}
     assert found["acknowledged"] > 100
     assert found["rows"] > found["acknowledged"]
