@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import logging
 import os
 import re
 import socket
@@ -18,7 +19,8 @@ from urllib.parse import urlsplit
 
 from mlflow.exceptions import MlflowException
 
-from mlflow_drift.errors import DriftError, NotFoundError, UnreachableError, invalid
+from mlflow_drift.config.units import parse_switch
+from mlflow_drift.errors import ConfigError, DriftError, NotFoundError, UnreachableError, invalid
 from mlflow_drift.inputs import check_name
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ __all__ = [
     "trained_until",
 ]
 
+logger = logging.getLogger(__name__)
+
 FLAVOR = "mlflow_drift"
 PROFILE_FOLDER = "mlflow_drift"
 PROBE_SECONDS = 3.0
@@ -70,11 +74,14 @@ def in_service() -> bool:
 
 def recording_wanted() -> bool:
     """Say whether a model loaded here and now should record (``MLFLOW_DRIFT_RECORD=false`` says no)."""
-    return in_service() and os.environ.get("MLFLOW_DRIFT_RECORD", "true").lower() not in {
-        "false",
-        "0",
-        "no",
-    }
+    try:
+        wanted = parse_switch(
+            os.environ.get("MLFLOW_DRIFT_RECORD", "").strip() or "true", "MLFLOW_DRIFT_RECORD"
+        )
+    except ConfigError:
+        logger.exception("nothing will be recorded")
+        return False
+    return wanted and in_service()
 
 
 def find_version(name: str, version_or_alias: str | int, client: MlflowClient | None = None) -> ModelVersion:

@@ -7,19 +7,19 @@ daemons and may die at any moment, as may the process that ships: whatever they 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import logging
+import multiprocessing.util
 import os
-import random
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_drift.config import Settings
-from mlflow_drift.recording.backlog import read_backlog
 from mlflow_drift.recording.counts import fold_counts, model_of, note_failure, note_shipment, publish
 from mlflow_drift.recording.shipper import ShipperProcess
-from mlflow_drift.recording.spool import live_writers
+from mlflow_drift.recording.spool import live_writers, segments
 
 __all__ = ["keep", "stop"]
 
@@ -31,8 +31,9 @@ SOON = 0.25
 FOLD_EVERY = 60.0
 LONGEST_PAUSE = 30.0
 LOG_EVERY = 60.0
-HOUSE_EVERY = 600.0
+HOUSE_EVERY = 3600.0
 STOP_WITHIN = 5.0
+LEAD = "lead.lock"
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ class _Kept:
     settings: Settings
     every: float
     due: float
-    patience: float
+    leads: int = -1
     failures: int = 0
     log_at: float = 0.0
     house_due: float = 0.0
@@ -71,13 +72,35 @@ class _Kept:
         self.due = time.monotonic() + min(pause, max(self.every, LONGEST_PAUSE))
 
     def _tend(self, process: ShipperProcess) -> int:
-        if not process.running and read_backlog(self.folder).oldest_seconds < self.patience:
-            return 0  # nothing waits, or another worker's process is at it
         keep_house = time.monotonic() >= self.house_due
+        if not (self._leads() and (keep_house or segments(self.folder))):
+            return 0
         moved = process.tend(self.folder, self.settings, keep_house=keep_house)
         if keep_house:
             self.house_due = time.monotonic() + HOUSE_EVERY
         return moved
+
+    def _leads(self) -> bool:
+        """Say whether this is the process, of all that serve the model, which sees to its shipping: until it ends."""
+        if self.leads >= 0:
+            return True
+        try:
+            fd = os.open(self.folder / LEAD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:  # a full disk: better two that ship than none
+            return True
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        self.leads = fd
+        return True
+
+    def resign(self) -> None:
+        """Leave the lead to another process; in a forked child, to the parent."""
+        if self.leads >= 0:
+            os.close(self.leads)
+            self.leads = -1
 
     def _failed(self, error: BaseException) -> None:
         self.failures += 1
@@ -115,6 +138,11 @@ class _Keeper:
             if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(timeout=max(deadline - time.monotonic(), 0.0))
         self.process.close()  # once more: the thread may have been about to start one
+        self.resign()
+
+    def resign(self) -> None:
+        for kept in self.kept.values():
+            kept.resign()
 
     def hurry(self) -> None:
         """Write the counts down soon: a request was lost."""
@@ -137,6 +165,7 @@ class _Keeper:
                 kept.seal()
                 if time.monotonic() >= kept.due and not self._stopped.is_set():
                     kept.ship(self.process, self._stopped)
+            self.process.rest()
 
 
 _keeper: _Keeper | None = None
@@ -161,9 +190,7 @@ def _keep(folder: Path, settings: Settings) -> None:
             return
         keeper = _keeper or _Keeper()
         every = settings.recording_of(model_of(folder)).ship_every
-        # Workers differ in patience, so that mostly one of them starts a process that ships.
-        patience = every * random.uniform(1.0, 2.0)
-        keeper.kept[folder] = _Kept(folder, settings, every, time.monotonic() + every, patience)
+        keeper.kept[folder] = _Kept(folder, settings, every, time.monotonic() + every)
         if _keeper is None:
             try:
                 keeper.start()
@@ -175,6 +202,8 @@ def _keep(folder: Path, settings: Settings) -> None:
                 logger.warning("recorded requests wait in the spool for another shipper: %s", error)
                 return
             _keeper = keeper
+            # Children of multiprocessing end without atexit.
+            multiprocessing.util.Finalize(None, stop, exitpriority=0)
 
 
 def stop() -> None:
@@ -193,6 +222,7 @@ def _after_fork_in_child() -> None:
     global _keeper, _changing  # threads do not survive a fork
     if _keeper is not None:
         _keeper.process.forget()
+        _keeper.resign()
     _keeper, _changing = None, threading.Lock()
 
 

@@ -2,8 +2,7 @@
 
 Requests must not wait for a shipment. In a thread of the serving process they would: the Delta library holds the
 interpreter's lock for up to 150 ms now and then, a thread inside it while the interpreter ends crashes, and its own
-threads do not survive a fork. As a process at the lowest priority, a shipment takes the processor only while nobody
-else wants it.
+threads do not survive a fork. As a process of low priority, a shipment takes the processor while nobody else wants it.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -25,8 +25,24 @@ from mlflow_drift.recording.shipping import ship_folder
 
 __all__ = ["ShipperProcess"]
 
-# The priority first: what is imported costs more than many shipments. It is imported from where we were.
-_PROGRAM = "import os, sys; os.nice(19); sys.path = sys.argv[1:]; from mlflow_drift.recording.shipper import main; main()"
+NICE = 10
+"""Low enough to keep out of requests' way; at the lowest, a busy machine would let it starve."""
+IDLE_AFTER = 300.0
+
+# What is imported costs more than many shipments, so the priority comes first; and so does the look-out for the end of
+# the server, which may be killed meanwhile. Everything is imported from where the server imports it.
+_PROGRAM = f"""
+import os, sys, threading, time
+os.nice({NICE})
+def follow(server):
+    while os.getppid() == server:
+        time.sleep(0.5)
+    os._exit(0)
+threading.Thread(target=follow, args=(int(sys.argv[1]),), daemon=True).start()
+sys.path = sys.argv[2:]
+from mlflow_drift.recording.shipper import main
+main()
+"""
 
 
 class ShipperProcess:
@@ -34,6 +50,7 @@ class ShipperProcess:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._used_at = 0.0
 
     @property
     def running(self) -> bool:
@@ -48,11 +65,12 @@ class ShipperProcess:
         UnreachableError
             If it could not be done.
         """
+        self._used_at = time.monotonic()
         try:
             if self._process is None or not self.running:
                 # Unbuffered: a fork amid it must leave nothing that the other process would send or read again.
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", _PROGRAM, *sys.path],
+                    [sys.executable, "-c", _PROGRAM, str(os.getpid()), *sys.path],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     bufsize=0,
@@ -68,6 +86,11 @@ class ShipperProcess:
         if trouble is not None:
             raise UnreachableError(trouble)
         return int(moved)
+
+    def rest(self) -> None:
+        """End the process if it has had nothing to do for a while: it holds some 200 MB."""
+        if self.running and time.monotonic() - self._used_at > IDLE_AFTER:
+            self.close()
 
     def close(self) -> None:
         """End the process at once, which loses and repeats nothing."""

@@ -143,11 +143,63 @@ def test_a_shipping_process_that_is_killed_is_started_again(quick, served, frame
     ]
 
 
-def test_shipping_is_the_last_to_get_the_processor(quick, served, frame):
+def test_shipping_comes_after_requests(quick, served, frame):
     served.record(frame, None)
     wait_until(lambda: news(quick).shipped_at)
-    assert os.getpriority(os.PRIO_PROCESS, keeper._keeper.process._process.pid) == 19
-    assert os.getpriority(os.PRIO_PROCESS, 0) < 19
+    pid = keeper._keeper.process._process.pid
+    assert os.getpriority(os.PRIO_PROCESS, pid) == min(os.getpriority(os.PRIO_PROCESS, 0) + shipper.NICE, 19)
+
+
+def test_of_several_processes_one_leads_until_it_ends(quick, served, frame):
+    served.record(frame, None)
+    wait_until(lambda: news(quick).shipped_at)
+    other = keeper._Kept(folder_of(quick), quick, 0.05, 0.0)
+    assert not other._leads()
+    keeper.stop()
+    assert other._leads()
+    other.resign()
+
+
+def test_an_idle_shipper_ends_and_comes_again(quick, served, frame, monkeypatch):
+    served.record(frame, None)
+    wait_until(lambda: news(quick).shipped_at)
+    process = keeper._keeper.process
+    monkeypatch.setattr(shipper, "IDLE_AFTER", 0.1)
+    wait_until(lambda: not process.running)
+    monkeypatch.undo()
+    served.record(frame, None)
+    wait_until(lambda: not read_standing(quick, "churn").backlog.waiting_bytes)
+    assert len(read_window("churn", settings=quick)) == 8
+
+
+def _lose_in_a_child(settings):
+    Recorder("churn", "1", settings=settings).record(object(), None)
+
+
+def test_a_child_of_multiprocessing_leaves_its_counts(quick):
+    child = FORK.Process(target=_lose_in_a_child, args=(quick,))
+    child.start()
+    child.join(20)
+    assert child.exitcode == 0
+    assert read_standing(quick, "churn").counts.total.lost == {"unsupported": 1}
+
+
+ORPHAN = """
+import os, signal, sys, time
+from mlflow_drift.recording import shipper
+# As a keeper does, but killed while the process still imports.
+process = shipper.subprocess.Popen([sys.executable, "-c", shipper._PROGRAM.replace("from mlflow_drift", "time.sleep(60)\\nfrom mlflow_drift"), str(os.getpid())])
+print(process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_shipper_that_is_still_starting_ends_with_its_server():
+    done = subprocess.run([sys.executable, "-c", ORPHAN], capture_output=True, text=True, check=False)
+    pid = int(done.stdout)
+    wait_until(
+        lambda: not Path("/proc", str(pid)).exists() or "Z" in Path("/proc", str(pid), "stat").read_text()
+    )
 
 
 def test_no_segments_pile_up_while_the_log_is_away(quick, frame, monkeypatch):
