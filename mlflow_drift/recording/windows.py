@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from mlflow_drift.config import Settings
@@ -29,18 +30,22 @@ if TYPE_CHECKING:
 __all__ = ["read_window", "recorded_columns", "reread"]
 
 INSTANTS = pd.DatetimeTZDtype("us", "UTC")
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+
+Moment = dt.date | np.datetime64 | str
+"""A datetime is a date, too."""
 
 
 def read_window(
     name: str,
     *,
     rows: int | None = None,
-    since: dt.datetime | str | None = None,
-    until: dt.datetime | str | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
     since_version: str | int | None = None,
     alias: str = "champion",
     stage: str | None = None,
-    versions: Sequence[str] | None = None,
+    versions: Sequence[str | int] | None = None,
     columns: Sequence[str] | None = None,
     labels: bool = True,
     table_version: int | None = None,
@@ -58,14 +63,14 @@ def read_window(
         The registered model's name.
     rows : int, optional
         Only the newest n of them.
-    since, until : datetime or ISO 8601 text, optional
-        Only rows served at or after, and before, that time; UTC where no zone is given.
+    since, until : datetime, date, numpy.datetime64 or ISO 8601 text, optional
+        Only rows served at or after, and before, that time; UTC where no zone is given. A date is its midnight.
     since_version : str or int, optional
         Only rows served since this version (a number or an alias) was last promoted, whichever version answered
         them. The gate remembers when that was, so the promotion must have gone through it.
     alias, stage : str
         The place it was promoted to.
-    versions : sequence of str, optional
+    versions : sequence of str or int, optional
         Only rows that these model versions answered.
     columns : sequence of str, optional
         Exactly these features, in this order; one that was never recorded is missing throughout. Default: all.
@@ -93,7 +98,8 @@ def read_window(
     """
     settings = settings or Settings.load()
     check_name(name)
-    _check(rows, versions, columns, {"table_version": table_version, "outcomes_version": outcomes_version})
+    _check(rows, columns, {"table_version": table_version, "outcomes_version": outcomes_version})
+    only = None if versions is None else _texts(versions)
     begin, end = _moment(since, "since"), _moment(until, "until")
     if since_version is not None:
         if since is not None:
@@ -103,7 +109,7 @@ def read_window(
     fields = [field for field in arrow_schema(table).names if _wanted(field, columns)]
     numbers = single_columns(fields)
     files = data_files(table, place.options)
-    found = find_rows(files, _span(begin, end), rows, versions, along=fields, numbers=numbers)
+    found = find_rows(files, _span(begin, end), rows, only, along=fields, numbers=numbers)
     held = found.read(fields, numbers)
     ids = RowIds(len(found), lambda: found.read(["request_id"])["request_id"])
     known, labels_version = known_labels(name, ids if labels else None, settings, outcomes_version)
@@ -123,7 +129,7 @@ def read_window(
             "since": None if begin is None else begin.isoformat(),
             "until": None if end is None else end.isoformat(),
             "columns": None if columns is None else list(columns),
-            "only_versions": None if versions is None else list(versions),
+            "only_versions": only,
             "versions": list(found.versions),
         },
     )
@@ -200,18 +206,12 @@ def _requests(name: str, settings: Settings, version: int | None) -> tuple[Place
     return place, table
 
 
-def _check(rows: Any, versions: Any, columns: Any, pins: dict[str, Any]) -> None:
+def _check(rows: Any, columns: Any, pins: dict[str, Any]) -> None:
     if rows is not None:
         check_count(rows, "rows")
     for parameter, value in pins.items():
         if value is not None:
             check_count(value, parameter, least=0)
-    if versions is not None and (
-        isinstance(versions, str) or not versions or not all(isinstance(version, str) for version in versions)
-    ):
-        raise invalid(
-            "versions", "must be a non-empty list of strings", repr(versions), 'Pass e.g. ["3", "4"].'
-        )
     if columns is not None and (
         isinstance(columns, str)
         or not all(isinstance(column, str) for column in columns)
@@ -222,25 +222,43 @@ def _check(rows: Any, versions: Any, columns: Any, pins: dict[str, Any]) -> None
         )
 
 
+def _texts(versions: Any) -> list[str]:
+    given = [] if isinstance(versions, str) or not isinstance(versions, Iterable) else list(versions)
+    if not given or not all(isinstance(v, (str, int, np.integer)) and not isinstance(v, bool) for v in given):
+        raise invalid(
+            "versions",
+            "must be a non-empty list of version numbers",
+            repr(versions)[:200],
+            "Pass e.g. [3, 4].",
+        )
+    return [str(version) for version in given]
+
+
 def _moment(value: Any, parameter: str) -> pd.Timestamp | None:
     if value is None:
         return None
-    way_out = 'Pass e.g. "2026-05-01T12:00".'
-    if not isinstance(value, (str, dt.datetime)):
-        raise invalid(parameter, "must be a datetime or ISO 8601 text", type(value).__name__, way_out)
+    rule, way_out = "must be a datetime, a date or ISO 8601 text", 'Pass e.g. "2026-05-01T12:00".'
+    if not isinstance(value, (str, dt.date, np.datetime64)):
+        raise invalid(parameter, rule, type(value).__name__, way_out)
     try:
         moment = pd.Timestamp(value)
-    except ValueError as error:
-        raise invalid(parameter, "must be a datetime or ISO 8601 text", repr(value), way_out) from error
-    if pd.isna(moment):
-        raise invalid(parameter, "must be a datetime or ISO 8601 text", repr(value), way_out)
-    return moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
+        moment = moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
+    except (ValueError, OverflowError) as error:
+        raise invalid(parameter, rule, repr(value), way_out) from error
+    if not dt.MINYEAR <= moment.year <= dt.MAXYEAR:  # or it is no time at all, whose year is nan
+        raise invalid(parameter, rule, repr(value), way_out)
+    return moment
 
 
 def _span(since: pd.Timestamp | None, until: pd.Timestamp | None) -> Span:
-    # Rows have whole microseconds: a bound between two of them means the later one.
-    begin, end = (None if m is None else m.ceil("us").as_unit("us").value // 1000 for m in (since, until))
+    begin, end = (None if moment is None else _microseconds(moment) for moment in (since, until))
     return (ALWAYS[0] if begin is None else begin, ALWAYS[1] if end is None else end)
+
+
+def _microseconds(moment: pd.Timestamp) -> int:
+    # Rows have whole microseconds: a bound between two of them means the later one. Nanoseconds end in 2262.
+    whole = (moment.to_pydatetime(warn=False) - EPOCH) // dt.timedelta(microseconds=1)
+    return int(whole) + (moment.nanosecond > 0)
 
 
 def _wanted(field: str, columns: Sequence[str] | None) -> bool:

@@ -68,6 +68,31 @@ def test_a_span_of_time(served):
     assert len(read_window("churn", since="2030-01-01", settings=served)) == 0
 
 
+@pytest.mark.parametrize(
+    ("span", "count"),
+    [
+        ({"since": "0001-01-01", "until": dt.datetime.max}, 24),
+        ({"until": dt.date(1, 1, 1)}, 0),
+        ({"since": dt.date(2024, 5, 3)}, 8),
+        ({"since": np.datetime64("2024-05-03")}, 8),
+        ({"until": np.datetime64("2024-05-02T00:00:00.000000001")}, 10),
+        ({"until": np.datetime64("2024-05-02T00:00:00.000000")}, 8),
+    ],
+)
+def test_moments_of_every_kind(served, span, count):
+    window = read_window("churn", **span, settings=served)
+    assert len(window) == count
+    if count:
+        assert numbers(reread(json.loads(json.dumps(window.source)), served)) == numbers(window)
+
+
+def test_versions_may_be_numbers(served):
+    window = read_window("churn", versions=[1, np.int64(2)], settings=served)
+    assert len(window) == 24
+    assert window.source["only_versions"] == ["1", "2"]
+    assert len(read_window("churn", versions=[2], settings=served)) == 8
+
+
 def test_versions_and_columns(served):
     window = read_window("churn", versions=["2"], columns=["b", "gone", "n"], settings=served)
     assert window.source["versions"] == ["2"]
@@ -111,8 +136,13 @@ def test_nothing_recorded_says_how_to_begin(settings):
         ({"since": "yesterday morning"}, "since"),
         ({"until": 5}, "until"),
         ({"until": "NaT"}, "until"),
+        ({"until": np.datetime64("NaT")}, "until"),
+        ({"since": "0001-01-01T00:00+05:00"}, "since"),
+        ({"until": np.datetime64("20240-01-01")}, "until"),
         ({"versions": "2"}, "versions"),
-        ({"versions": [2]}, "versions"),
+        ({"versions": 2}, "versions"),
+        ({"versions": [2.0]}, "versions"),
+        ({"versions": [True]}, "versions"),
         ({"versions": []}, "versions"),
         ({"columns": "n"}, "columns"),
         ({"columns": ["n", "n"]}, "columns"),
