@@ -1,4 +1,8 @@
-"""Signatures: what a drift-aware model accepts, inferred from its reference rows where none is given."""
+"""Signatures: what a drift-aware model accepts.
+
+A frame's columns are described only where the author has done so: an inferred signature would make MLflow cast, drop or
+refuse what the same model accepts without one. Arrays and tensors need one to be told from frames.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +53,10 @@ def outputs_beside_ids(signature: ModelSignature | None) -> tuple[str, ...] | No
 
 
 def inferred(model: Any, rows: Any, *, flavor: str, flavor_kwargs: dict[str, Any]) -> ModelSignature:
-    """Infer a signature from the reference rows, and from what a scikit-learn model answers to them.
+    """Return a signature for a model that comes without one.
+
+    That of arrays and tensors is inferred from the reference rows, and from what a scikit-learn model answers to them;
+    that of a frame allows anything.
 
     Raises
     ------
@@ -74,6 +81,9 @@ def inferred(model: Any, rows: Any, *, flavor: str, flavor_kwargs: dict[str, Any
                 "Pass rows as the model was trained on, in the same columns, and a fitted model.",
             ) from error
     try:
+        if isinstance(rows, pd.DataFrame) and not _has_tensors(rows):
+            outputs = None if answer is None else infer_signature(model_output=answer).outputs
+            return ModelSignature(outputs=outputs, params=ParamSchema([]))
         return infer_signature(_describable(rows), answer)
     except (MlflowException, TypeError, ValueError) as error:
         raise invalid(
@@ -203,9 +213,8 @@ def _as_column(spec: ColSpec | TensorSpec) -> ColSpec:
 
 
 def _describable(rows: Any) -> Any:
-    """Return rows in types that MLflow's schemas know: categories as what they stand for."""
-    if not isinstance(rows, pd.DataFrame):
-        return rows if isinstance(rows, dict) else np.asarray(rows)
-    return rows.astype(
-        {name: object for name in rows.columns if isinstance(rows[name].dtype, pd.CategoricalDtype)}
-    )
+    """Return rows in types that MLflow's schemas know; a matrix of integers also stands for one of floats."""
+    if isinstance(rows, (pd.DataFrame, dict)):
+        return rows
+    array = np.asarray(rows)
+    return array.astype(np.float64) if array.ndim == 2 and array.dtype.kind in "iu" else array

@@ -54,7 +54,7 @@ def test_only_the_loader_is_pointed_elsewhere(logged, rows):
     assert flavors["mlflow_drift"]["inner_loader_module"] == "mlflow.sklearn"
     assert flavors["sklearn"]["sklearn_version"]
     assert "request_id" in [param.name for param in logged.signature.params]
-    assert logged.signature.inputs.input_names() == ["a", "b", "c", "city"]
+    assert logged.signature.inputs is None  # a frame is taken as it comes
     assert logged.signature.outputs is not None
     folder = models.download("models:/churn/1")
     assert f"mlflow-drift=={mlflow_drift.__version__}" in (folder / "requirements.txt").read_text()
@@ -294,9 +294,41 @@ def test_what_mlflow_would_refuse_is_named(tracking, rows, target, given, messag
             attach("models:/churn/1", numeric, **given)
 
 
-def test_a_reference_that_lacks_columns_is_not_attached(logged, rows):
+def test_a_reference_that_lacks_columns_is_not_attached(tracking, pipeline, rows):
+    signature = mlflow.models.infer_signature(rows)
+    log_model(pipeline, reference=rows, registered_model_name="churn", signature=signature, **QUICK)
     with pytest.raises(InvalidInputError, match=r"^reference: .*none named 'b', 'city'"):
         attach("models:/churn/1", rows[["a", "c"]])
+
+
+class Echo(mlflow.pyfunc.PythonModel):
+    """Answers with what it sees."""
+
+    def predict(self, context, model_input, params=None):
+        seen = model_input.items() if isinstance(model_input, pd.DataFrame) else [("rows", model_input)]
+        return [f"{name}: {getattr(values, 'dtype', type(values))} {list(values)}" for name, values in seen]
+
+
+@pytest.mark.parametrize("way", ["logged", "attached"])
+def test_without_a_signature_every_request_is_answered_as_before(tracking, way):
+    rows = pd.DataFrame({"a": [1, 2, 3], "b": [4, 5, 6], "c": [0.5, 1.5, 2.5]})
+    plain = mlflow.pyfunc.log_model(name="plain", python_model=Echo(), **QUICK)
+    if way == "logged":
+        log_model(Echo(), reference=rows, registered_model_name="echo", **QUICK)
+    else:
+        attach(plain.model_uri, rows, registered_model_name="echo")
+    served = [mlflow.pyfunc.load_model(uri) for uri in (plain.model_uri, "models:/echo/1")]
+    for request in (
+        pd.DataFrame({"a": [4.9], "b": [2], "c": [1]}),
+        pd.DataFrame({"a": [1, 2], "b": [None, 3], "c": [0.5, None]}),
+        pd.DataFrame({"a": [True], "b": [2], "c": [0.5], "extra": ["x"]}),
+        pd.DataFrame({"b": [2]}),
+        np.array([[4.9, 2, 0.5]]),
+        [[1, 2, 0.5]],
+    ):
+        before, now = (model.predict(request) for model in served)
+        assert now == before
+    assert len(read_window("echo")) == 7
 
 
 def test_ids_that_are_no_text_are_recorded(tracking, rows, target):
