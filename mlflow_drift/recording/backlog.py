@@ -6,13 +6,14 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_drift.recording.encoding import KIND_RECORD, RECORD
-from mlflow_drift.recording.shipping import STATE
-from mlflow_drift.recording.spool import MAGIC, QUARANTINE, Contents, read_segment, segments
+from mlflow_drift.recording.note import STATE, open_plain
+from mlflow_drift.recording.quarantine import QUARANTINE
+from mlflow_drift.recording.spool import MAGIC, frames, segments
 
 __all__ = ["Backlog", "count_waiting", "read_backlog"]
 
@@ -30,7 +31,7 @@ class Backlog:
     oldest_seconds : float
         Age of the oldest record that waits, or a little more; 0 if none does.
     held_bytes : int
-        All files of the folder, as the spool's limit counts them.
+        All segments, as the spool's limit counts them.
     quarantined_files, quarantined_bytes : int
         Damaged pieces that were set aside.
     shipped_at : float
@@ -54,9 +55,12 @@ def read_backlog(folder: Path) -> Backlog:
     OSError
         If the folder cannot be read. One that does not exist is empty.
     """
-    if not os.path.lexists(folder):
+    try:
+        os.scandir(folder).close()  # a file in its place, or no permission: say so
+    except FileNotFoundError:
+        if folder.is_symlink():
+            raise
         return Backlog()
-    os.scandir(folder).close()  # a file in its place, or no permission: say so
     shipped, shipped_at = _progress(folder)
     waiting, born, held = 0, [], 0
     for stem, path in segments(folder).items():
@@ -72,7 +76,7 @@ def read_backlog(folder: Path) -> Backlog:
         waiting,
         len(born),
         max(time.time() - min(born), 0.0) if born else 0.0,
-        held + sum(quarantined),
+        held,
         len(quarantined),
         sum(quarantined),
         shipped_at,
@@ -82,9 +86,10 @@ def read_backlog(folder: Path) -> Backlog:
 def _progress(folder: Path) -> tuple[Mapping[str, int], float]:
     """Return how far each segment has been shipped, and when the last batch was, by the shipper's note."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        note = json.loads((folder / STATE).read_bytes())
+        with open_plain(folder / STATE) as file:
+            note, written = json.loads(file.read()), os.fstat(file.fileno()).st_mtime
         done = note["batch"] > 0 and not note["parts"]
-        return note["shipped"], (folder / STATE).stat().st_mtime if done else 0.0
+        return note["shipped"], written if done else 0.0
     return {}, 0.0
 
 
@@ -109,21 +114,23 @@ def _born(stem: str, path: Path) -> float:
 def count_waiting(folder: Path) -> tuple[int, float]:
     """Return how many rows wait in a spool folder, and when the newest was served (seconds since 1970, 0 for none).
 
-    The segments themselves are read, which takes about a second a gigabyte.
+    The segments themselves are read, which takes about a second a gigabyte. What cannot be read does not count:
+    :func:`read_backlog` and the shipper say so.
     """
     shipped, _ = _progress(folder)
     rows, newest = 0, 0
-    for stem, path in segments(folder).items():
-        start = shipped.get(stem, len(MAGIC))
-        for end, payload in _contents(path).frames:
-            if end > start and payload[0] == KIND_RECORD:
-                _, _, of_record, time_ns, _ = RECORD.unpack_from(payload)
-                rows, newest = rows + of_record, max(newest, time_ns)
+    with contextlib.suppress(OSError):
+        for stem, path in segments(folder).items():
+            for payload in _payloads(path, shipped.get(stem, len(MAGIC))):
+                if payload[0] == KIND_RECORD and len(payload) >= RECORD.size:
+                    _, _, of_record, time_ns, _ = RECORD.unpack_from(payload)
+                    rows, newest = rows + of_record, max(newest, time_ns)
     return rows, newest * _NS
 
 
-def _contents(path: Path) -> Contents:
+def _payloads(path: Path, start: int) -> Iterator[memoryview]:
     for name in (path, path.with_suffix(".seg")):
         with contextlib.suppress(OSError):
-            return read_segment(name)
-    return Contents([], 0, 0)  # shipped and deleted meanwhile, or not to be read
+            for _, payload in frames(name, start):
+                yield payload
+            return  # or else sealed, or shipped and deleted meanwhile, or not to be read

@@ -20,6 +20,7 @@ from mlflow_drift.config import Settings
 from mlflow_drift.recording import ledger
 from mlflow_drift.recording.ledger import Entry, ProcessFile
 from mlflow_drift.recording.names import folder_name, unescape
+from mlflow_drift.recording.spool import live_writers, model_folders
 from mlflow_drift.recording.tally import RecorderStats, ShippingNews, Tally
 
 __all__ = [
@@ -36,7 +37,7 @@ __all__ = [
     "watched",
 ]
 
-ERROR_LENGTH = 300
+ERROR_LENGTH = 1000
 
 
 @dataclass(slots=True)
@@ -81,7 +82,8 @@ def note_shipment(folder: Path) -> None:
 def note_failure(folder: Path, error: BaseException) -> None:
     """Say that records of a folder could not be shipped just now."""
     if (watched := _watched.get(folder)) is not None:
-        text = f"{type(error).__name__}: {error}"[:ERROR_LENGTH]
+        kind = f"{type(error).__name__}: "  # which the message of a process that ships begins with, too
+        text = (kind + str(error).removeprefix(kind))[:ERROR_LENGTH]
         watched.news |= ShippingNews(failed_at=time.time(), error=text)
 
 
@@ -95,11 +97,17 @@ def publish() -> None:
             if not watched.files:
                 name = f"{os.getpid()}-{time.time_ns()}"
                 watched.files = [ProcessFile(place, name) for place in ledger.places(folder)]
-            _publish(watched)
+            _publish(watched, watched.tally() + _removed(folder))
 
 
-def _publish(watched: _Watched) -> None:
-    now, written = watched.tally(), sum((file.held for file in watched.files), Tally())
+def _removed(folder: Path) -> Tally:
+    """Count records that were safe until someone deleted the segment."""
+    number = sum(writer.removed for writer in live_writers() if writer.folder == folder)
+    return Tally({"": RecorderStats(lost=Counter(removed=number))}) if number else Tally()
+
+
+def _publish(watched: _Watched, now: Tally) -> None:
+    written = sum((file.held for file in watched.files), Tally())
     if not now or now == written:  # a model that is only loaded leaves no trace
         return
     for file in watched.files:
@@ -192,7 +200,7 @@ def models_seen(settings: Settings) -> list[str]:
     folders: Counter[str] = Counter()
     for root in ledger.roots(spool):
         with contextlib.suppress(OSError):
-            folders.update(path.name for path in root.iterdir() if path.is_dir())
+            folders.update(path.name for path in model_folders(root))
     return [model_of(spool / name) for name in sorted(folders)]
 
 

@@ -53,6 +53,8 @@ class DataFiles:
         The table's columns.
     filesystem : FileSystem
         Rooted at the table.
+    table : DeltaTable
+        At that version.
     """
 
     paths: NDArray[Any]
@@ -62,6 +64,7 @@ class DataFiles:
     versions: NDArray[Any]
     schema: pa.Schema
     filesystem: pafs.FileSystem
+    table: DeltaTable
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -75,6 +78,17 @@ class DataFiles:
     def counted(self) -> bool:
         """Whether the log says of every file how many rows it has."""
         return bool(np.all(self.rows > 0))
+
+    def newest(self) -> bool:
+        """Say whether the table has no later version, by a look at its log; False if that cannot be told."""
+        from deltalake.exceptions import DeltaError
+
+        version = self.table.version()
+        try:
+            self.table.update_incremental()
+        except (DeltaError, OSError):
+            return False
+        return bool(self.table.version() == version)
 
     def within(self, span: Span) -> DataFiles:
         """Return those that may hold a row of the span."""
@@ -136,6 +150,7 @@ def data_files(table: DeltaTable, storage: Mapping[str, str]) -> DataFiles:
         versions=_only_versions(log)[order],
         schema=arrow_schema(table),
         filesystem=_filesystem(table.table_uri, storage),
+        table=table,
     )
 
 

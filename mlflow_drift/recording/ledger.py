@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlflow_drift.recording.note import open_plain
 from mlflow_drift.recording.tally import Tally
 
 __all__ = ["Entry", "ProcessFile", "fold", "places", "read_place", "roots"]
@@ -194,7 +195,7 @@ def _locked(place: Path, kind: int, patience: float) -> Iterator[bool]:
     """Keep folders and readers apart; a reader goes on without the lock rather than wait for long."""
     create = os.O_RDWR | os.O_CREAT if kind == fcntl.LOCK_EX else os.O_RDONLY
     try:
-        fd = os.open(place / LOCK, create | os.O_CLOEXEC, 0o600)
+        fd = os.open(place / LOCK, create | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:  # nothing has been folded here yet
         yield False
         return
@@ -218,7 +219,7 @@ def _try_lock(fd: int, kind: int) -> bool:
 def _read(path: Path) -> Entry | str:
     """Return a file's content, or what is wrong with it."""
     try:
-        with path.open("rb") as stream:
+        with open_plain(path) as stream:
             return _entry(json.loads(stream.read()), alive=not _try_lock(stream.fileno(), fcntl.LOCK_SH))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{path}: {type(error).__name__}: {error}"
@@ -228,7 +229,7 @@ def _of_a_dead_process(path: Path) -> Entry | None:
     if path.name == TOTAL:
         return None
     try:
-        with path.open("rb") as stream:
+        with open_plain(path) as stream:
             if not _try_lock(stream.fileno(), fcntl.LOCK_EX):
                 return None
             # Its process may have replaced it between our opening and our locking.

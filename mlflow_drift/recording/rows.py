@@ -88,7 +88,7 @@ class Rows:
         """
         found = {name: self.held.pop(name) for name in columns if name in self.held}
         if rest := [name for name in columns if name not in found]:
-            with _readable():
+            with _readable(self.files):
                 found |= fill(_scanner(self.files, rest, self.span, self.only), self.n_read, numbers)
         if self.places is None:
             return found
@@ -146,7 +146,7 @@ def _all_rows(
     files = files.within(span)
     known = set(files.versions)
     keys = ["time"] if None not in known and only is None and len(known) <= 1 else ["time", "model_version"]
-    with _readable():
+    with _readable(files):
         held = fill(_scanner(files, [*keys, *along], span, only), int(files.rows.sum()), numbers)
     times = np.asarray(held.pop("time").cast(pa.int64()).to_numpy(), dtype=np.int64)
     if "model_version" in held:
@@ -209,10 +209,16 @@ def _scanner(files: DataFiles, columns: Sequence[str], span: Span, only: Sequenc
 
 
 @contextlib.contextmanager
-def _readable() -> Iterator[None]:
+def _readable(files: DataFiles) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
+        if files.newest():
+            raise UnreachableError(
+                f"log_uri: files of the newest version of the inference log are missing ({error}): deleted by something "
+                "else than this package. Restore them from a backup; or, to go on without their rows, let "
+                f"deltalake.DeltaTable({files.table.table_uri!r}).repair() strike them from the log."
+            ) from error
         raise NotFoundError(
             f"table_version: the rows of that version are gone from the inference log: vacuumed, or erased ({error}). "
             "Read the newest version instead."

@@ -10,37 +10,42 @@ too, so a reader sees every request that was answered.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
-import json
 import logging
 import os
 import time
-import uuid
-import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from mlflow_drift.config import Settings
 from mlflow_drift.errors import UnreachableError
+from mlflow_drift.recording.counts import model_of
 from mlflow_drift.recording.decoding import decode
 from mlflow_drift.recording.encoding import KIND_LAYOUT
 from mlflow_drift.recording.names import folder_name
-from mlflow_drift.recording.spool import MAGIC, Contents, quarantine, read_segment, recover, segments
+from mlflow_drift.recording.note import Note
+from mlflow_drift.recording.quarantine import copy_part, set_aside, trim
+from mlflow_drift.recording.spool import (
+    MAGIC,
+    Contents,
+    frames,
+    model_folders,
+    read_segment,
+    recover,
+    segments,
+)
 from mlflow_drift.recording.table import REQUESTS, Place, append_once, folder_place
 
 __all__ = ["ship", "ship_folder", "spool_folders"]
 
 logger = logging.getLogger(__name__)
 
-STATE, COPY, LOCK = "ship.json", "ship-copy.json", "ship.lock"
+LOCK = "ship.lock"
 BATCH_BYTES, BATCH_PARTS = 64 << 20, 100
-NOTE_BYTES = 16 << 10
-"""Room that a note takes from the beginning: more than a batch's parts need."""
 WAIT = 60.0
 
 
@@ -62,8 +67,8 @@ def ship(settings: Settings | None = None, *, model: str | None = None) -> int:
     Raises
     ------
     UnreachableError
-        If the log cannot be written, or another shipper holds a folder for more than a minute; what could not be moved
-        stays in the spool.
+        If the log cannot be written, the spool not be read, or another shipper holds a folder for more than a minute;
+        what could not be moved stays in the spool, and the other models' is moved all the same.
     """
     settings = settings or Settings.load()
     total, failed = 0, None
@@ -78,12 +83,22 @@ def ship(settings: Settings | None = None, *, model: str | None = None) -> int:
 
 
 def spool_folders(settings: Settings, model: str | None = None) -> list[Path]:
-    """Return the spool folders of this machine, one a model, or only that model's."""
-    spool = settings.spool_dir
-    if not spool.is_dir():
-        return []
+    """Return the spool folders of this machine, one a model, or only that model's.
+
+    Raises
+    ------
+    UnreachableError
+        If the spool cannot be read.
+    """
+    try:
+        folders = model_folders(settings.spool_dir)
+    except OSError as error:
+        raise UnreachableError(
+            f"spool_dir: the spool cannot be read ({error}). Correct MLFLOW_DRIFT_SPOOL_DIR or MLFLOW_DRIFT_HOME, or "
+            "the permissions; what has been recorded waits until then."
+        ) from error
     wanted = None if model is None else folder_name(model)
-    return sorted(path for path in spool.iterdir() if path.is_dir() and wanted in {None, path.name})
+    return [folder for folder in folders if wanted in {None, folder.name}]
 
 
 def ship_folder(
@@ -110,8 +125,17 @@ def ship_folder(
     Raises
     ------
     UnreachableError
-        If the log cannot be written, or the other shipper takes longer.
+        If the log cannot be written, the folder not be read, or the other shipper takes longer.
     """
+    try:
+        return _ship_folder(folder, settings, wait, moved)
+    except OSError as error:
+        raise UnreachableError(
+            f"spool_dir: {folder} cannot be shipped ({error}). Correct what is wrong there; its records wait until then."
+        ) from error
+
+
+def _ship_folder(folder: Path, settings: Settings, wait: float, moved: Callable[[int], None] | None) -> int:
     place = folder_place(settings, folder.name, REQUESTS)
     with _shipper_lock(folder, wait) as held:
         if not held:
@@ -122,6 +146,7 @@ def ship_folder(
             total += rows
             if moved is not None:
                 moved(rows)
+        trim(folder, settings.recording_of(model_of(folder)).spool_limit)
         return total
 
 
@@ -156,98 +181,9 @@ def _try_lock(fd: int) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What the shippers of a folder tell one another.
-
-    Parameters
-    ----------
-    app_id : str
-        The folder's application id in Delta.
-    batch : int
-        Number of the newest batch.
-    parts : list of (stem, from, to)
-        What that batch consists of; empty once it is done.
-    shipped : mapping of stem to int
-        How far each segment that still exists has been shipped.
-    """
-
-    app_id: str = field(default_factory=lambda: f"mlflow-drift/{uuid.uuid4()}")
-    batch: int = 0
-    parts: list[tuple[str, int, int]] = field(default_factory=list)
-    shipped: dict[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def load(cls, folder: Path) -> _State:
-        """Read the note, or its copy where it is damaged."""
-        return cls._read(folder / STATE) or cls._read(folder / COPY) or cls()
-
-    @classmethod
-    def _read(cls, path: Path) -> _State | None:
-        try:
-            plain: dict[str, Any] = json.loads(path.read_bytes())
-            if plain.pop("crc") != _crc(plain):
-                raise ValueError("its checksum does not hold")
-            return cls(**{**plain, "parts": [(stem, start, end) for stem, start, end in plain["parts"]]})
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            kept = path.rename(path.with_suffix(f".damaged-{time.time_ns()}"))
-            logger.warning(
-                "%s is damaged (%s) and lies in %s; where its copy is damaged, too, rows may appear twice",
-                path,
-                error,
-                kept,
-            )
-            return None
-
-    def save(self, folder: Path) -> None:
-        """Replace note and copy, each in one step; they are on the disk when this returns."""
-        plain = asdict(self)
-        data = json.dumps({**plain, "crc": _crc(plain)}).encode().ljust(NOTE_BYTES)
-        for name in (STATE, COPY):
-            _replace(folder / name, data)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Replace a file in one step. The former one becomes the next draft, which thus needs no room.
-
-    A disk that is full of records could not be emptied otherwise.
-    """
-    draft, former = path.with_name(f"{path.name}.draft"), path.with_name(f"{path.name}.former")
-    if former.exists():  # a shipper died between two of the steps below
-        former.unlink() if draft.exists() else former.rename(draft)
-    _write(draft, data)
-    try:
-        os.link(path, former)
-    except OSError:  # the first time, or a file system without links
-        draft.rename(path)
-        with contextlib.suppress(OSError):
-            _write(draft, data)
-    else:
-        draft.rename(path)
-        former.rename(draft)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file in place, to the disk."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        if os.write(fd, data) != len(data):
-            raise OSError(errno.ENOSPC, "short write", str(path))
-        os.ftruncate(fd, len(data))
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _crc(plain: dict[str, Any]) -> int:
-    return zlib.crc32(json.dumps(plain, sort_keys=True).encode())
-
-
 def _ship_batch(folder: Path, place: Place) -> int | None:
     """Ship one batch; return its rows, or None if nothing is pending."""
-    state = _State.load(folder)
+    state = Note.load(folder)
     contents: dict[str, Contents] = {}
     if not state.parts:
         parts = _pending(folder, state, contents)
@@ -266,12 +202,12 @@ def _ship_batch(folder: Path, place: Place) -> int | None:
     return sum(int(table.num_rows) for table in tables)
 
 
-def _pending(folder: Path, state: _State, contents: dict[str, Contents]) -> list[tuple[str, int, int]]:
+def _pending(folder: Path, state: Note, contents: dict[str, Contents]) -> list[tuple[str, int, int]]:
     parts: list[tuple[str, int, int]] = []
     size = 0
     for stem in segments(folder):
-        read = _read_if_possible(folder, stem)
         start = state.shipped.get(stem, len(MAGIC))
+        read = _read_if_possible(folder, stem, start, start + BATCH_BYTES)
         if read is None or read.sound <= start:
             continue
         parts.append((stem, start, read.sound))
@@ -282,42 +218,60 @@ def _pending(folder: Path, state: _State, contents: dict[str, Contents]) -> list
     return parts
 
 
-_unreadable: set[Path] = set()
+_troubled: set[Path] = set()
 
 
-def _read_if_possible(folder: Path, stem: str) -> Contents | None:
+def _read_if_possible(folder: Path, stem: str, start: int, end: int) -> Contents | None:
     """Read a segment; one that cannot be read (its permissions, a bad disk) waits, and the others go on."""
     try:
-        return _read(folder, stem)
+        return _read(folder, stem, start, end)
     except OSError as error:
-        if folder / stem not in _unreadable:  # said once a process
-            _unreadable.add(folder / stem)
-            logger.warning("segment %s cannot be read and waits in the spool: %s", stem, error)
+        _say_once(folder / stem, f"cannot be read and waits in the spool: {error}")
         return None
 
 
-def _read(folder: Path, stem: str) -> Contents | None:
+def _say_once(segment: Path, trouble: str) -> None:
+    """Log what is wrong with a segment, once a process."""
+    if segment not in _troubled:
+        _troubled.add(segment)
+        logger.warning("segment %s %s", segment.name, trouble)
+
+
+def _read(folder: Path, stem: str, start: int, end: int) -> Contents | None:
     # Sealing renames a segment under our hands: look for its other name, then for the first once more.
     for suffix in (".open", ".seg"):
         with contextlib.suppress(FileNotFoundError):
-            return read_segment(folder / f"{stem}{suffix}")
+            return read_segment(folder / f"{stem}{suffix}", start, end)
     return None
+
+
+def _layouts(folder: Path, stem: str, until: int) -> Frames:
+    """Read the layouts that precede an offset: records after it may be written in them."""
+    for suffix in (".open", ".seg"):
+        with contextlib.suppress(FileNotFoundError):
+            before = takewhile(lambda frame: frame[0] <= until, frames(folder / f"{stem}{suffix}"))
+            return [frame for frame in before if frame[1][0] == KIND_LAYOUT]
+    return []
 
 
 def _rows(folder: Path, part: tuple[str, int, int], contents: dict[str, Contents]) -> list[pa.Table]:
     stem, start, end = part
-    read = contents.pop(stem, None) or _read(folder, stem)
+    read = contents.pop(stem, None) or _read(folder, stem, start, end)
     if read is None:  # deleted by a former shipper, so committed by it
         return []
-    frames = [frame for frame in read.frames if frame[0] <= end]
-    layouts = [frame for frame in frames if frame[1][0] == KIND_LAYOUT]
-    records = [frame for frame in frames if frame[0] > start and frame[1][0] != KIND_LAYOUT]
+    found = [*_layouts(folder, stem, start), *read.frames]
+    layouts = [frame for frame in found if frame[1][0] == KIND_LAYOUT]
+    records = [frame for frame in found if frame[1][0] != KIND_LAYOUT]
     tables, failed = _decoded(layouts, records)
     if failed is not None:
-        logger.error("segment %s holds a record that cannot be decoded", stem, exc_info=failed)
         path = segments(folder).get(stem)
-        if path is not None:
-            quarantine(path, start)
+        kept = path is not None and copy_part(path, start, end)
+        logger.error(
+            "segment %s holds a record that cannot be decoded; %s",
+            stem,
+            "it lies in quarantine" if kept else "it could not be kept",
+            exc_info=failed,
+        )
     return [table for table in tables if table.num_rows]
 
 
@@ -336,18 +290,25 @@ def _decoded(layouts: Frames, records: Frames) -> tuple[list[pa.Table], Exceptio
         return first + second, failed or also
 
 
-def _tidy(folder: Path, state: _State) -> None:
+def _tidy(folder: Path, state: Note) -> None:
     """Delete the sealed segments that have been shipped, keeping what was damaged."""
-    present = segments(folder)
-    for stem, path in present.items():
+    damaged = []
+    for stem, path in segments(folder).items():
+        start = state.shipped.get(stem, len(MAGIC))
         if path.suffix != ".seg":
             continue
-        read = _read_if_possible(folder, stem)
-        if read is None or read.sound > state.shipped.get(stem, len(MAGIC)):
+        read = _read_if_possible(folder, stem, start, start + 1)
+        if read is None or read.sound > start:
             continue
         if read.size > read.sound:
-            quarantine(path, read.sound)
-        path.unlink(missing_ok=True)
+            damaged.append((path, read.sound))
+        else:
+            path.unlink(missing_ok=True)
+    for path, sound in damaged:  # after the others: there is room by now
+        try:
+            set_aside(path, sound)
+        except OSError as error:  # noqa: PERF203 - each must have its turn
+            _say_once(path, f"is damaged and cannot be moved into quarantine: {error}")
     gone = state.shipped.keys() - segments(folder).keys()
     if gone:
         replace(state, shipped={s: end for s, end in state.shipped.items() if s not in gone}).save(folder)

@@ -6,6 +6,8 @@ Layout of a folder (one folder a model)::
     <stem>.open     being written; its writer holds an flock on it, so a free lock means a dead writer
     <stem>.seg      sealed, never written again
     quarantine/     what could not be read, kept for inspection
+    ship*.json      the shippers' note
+    counts/         what the processes that serve the model count
 
 Layout of a segment: 8 bytes of magic, then frames of (length ``u32``, CRC-32 ``u32``, payload). A frame
 counts only when it is complete and its CRC holds. A completed ``write(2)`` lies in the page cache: it
@@ -20,7 +22,6 @@ import fcntl
 import logging
 import os
 import secrets
-import shutil
 import struct
 import threading
 import time
@@ -28,12 +29,18 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
+
+from mlflow_drift.recording.note import STATE, reserve
+from mlflow_drift.recording.quarantine import QUARANTINE, move
 
 __all__ = [
     "Contents",
     "SpoolWriter",
+    "frames",
     "live_writers",
-    "quarantine",
+    "model_folders",
     "read_segment",
     "recover",
     "segments",
@@ -47,8 +54,9 @@ FRAME = struct.Struct("<II")
 LARGEST_FRAME = (1 << 32) - 1
 SEGMENT_BYTES = 16 << 20
 SEGMENTS_PER_FOLDER = 16
-QUARANTINE = "quarantine"
 SUFFIXES = (".new", ".open", ".seg")
+OURS = {STATE, QUARANTINE, "counts"}
+PIECE = 1 << 20
 RETRY_AFTER = 0.25
 STALE_NEW = 60.0
 IOV_MAX = 512
@@ -92,11 +100,14 @@ class SpoolWriter:
         self.max_age = max_age
         self.max_folder_bytes = max_folder_bytes
         self.fsync = fsync
+        self.removed = 0
+        """Records of segments that someone else deleted while they were written."""
         self._lock = threading.Lock()
         self._fd = -1
         self._path = folder
         self._size = 0
         self._born = 0.0
+        self._records = 0
         self._preambles: set[int] = set()
         self._failure: OSError | None = None
         self._retry_at = 0.0
@@ -134,6 +145,7 @@ class SpoolWriter:
                     self._preambles.add(preamble[0])
                 else:
                     self._write(frame)
+                self._records += 1
                 self._failure = None
             except OSError as error:
                 self._failure, self._retry_at = error, time.monotonic() + RETRY_AFTER
@@ -163,6 +175,10 @@ class SpoolWriter:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if _folder_bytes(self.folder) + max(self.max_segment_bytes, least) > self.max_folder_bytes:
             raise OSError(errno.EDQUOT, "the spool has reached its size limit", str(self.folder))
+        # What shipping needs on a disk that is full by then.
+        reserve(self.folder)
+        with contextlib.suppress(FileExistsError):
+            (self.folder / QUARANTINE).mkdir(mode=0o700)
         stem = f"{time.time_ns():019d}-{secrets.token_hex(4)}"
         born, path = self.folder / f"{stem}.new", self.folder / f"{stem}.open"
         fd = os.open(born, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -181,7 +197,7 @@ class SpoolWriter:
                     leftover.unlink()
             raise
         self._fd, self._path, self._size, self._born = fd, path, len(MAGIC), time.monotonic()
-        self._preambles = set()
+        self._preambles, self._records = set(), 0
 
     def _write(self, parts: list[bytes]) -> None:
         if len(parts) > IOV_MAX:
@@ -205,6 +221,13 @@ class SpoolWriter:
                 self._path.rename(self._path.with_suffix(".seg"))
             else:
                 self._path.unlink()
+        except FileNotFoundError:
+            self.removed += self._records
+            logger.warning(
+                "segment %s was removed by someone else: its records are lost unless they had been shipped, %d at most",
+                self._path,
+                self._records,
+            )
         except OSError as error:
             logger.warning("segment %s could not be sealed: %s", self._path, error)
         finally:
@@ -236,15 +259,13 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _folder_bytes(folder: Path) -> int:
-    """Return the size of segments and of what is in quarantine; the shipper's notes are few and small."""
+    """Return the size of the segments; quarantine has a limit of its own, and the shipper's notes are few and small."""
     total = 0
-    for place in (folder, folder / QUARANTINE):
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(place) as entries:
-            for entry in entries:
-                with contextlib.suppress(FileNotFoundError):
-                    ours = place is not folder or entry.name.endswith(SUFFIXES)
-                    if ours and entry.is_file(follow_symlinks=False):
-                        total += entry.stat(follow_symlinks=False).st_size
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                if entry.name.endswith(SUFFIXES) and entry.is_file(follow_symlinks=False):
+                    total += entry.stat(follow_symlinks=False).st_size
     return total
 
 
@@ -295,14 +316,15 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a segment holds: its sound frames, up to the first damage.
+    """What a segment holds from some frame on: its sound frames, up to the first damage.
 
     Parameters
     ----------
     frames : list of (end offset, payload)
         In the order of writing.
     sound, size : int
-        Bytes up to the first damage, and of the whole file. Equal if nothing is damaged.
+        Bytes up to the first damage (or to where reading was to end), and of the whole file. A foreign file has no
+        sound byte.
     """
 
     frames: list[tuple[int, memoryview]]
@@ -310,24 +332,74 @@ class Contents:
     size: int
 
 
-def read_segment(path: Path) -> Contents:
-    """Read a segment's sound frames; a foreign file has none."""
-    data = path.read_bytes()
-    if not data.startswith(MAGIC):
-        return Contents([], 0, len(data))
-    frames = list(_frames(memoryview(data)))
-    return Contents(frames, frames[-1][0] if frames else len(MAGIC), len(data))
+def read_segment(path: Path, start: int = len(MAGIC), end: int | None = None) -> Contents:
+    """Read a segment's sound frames from an offset to the one that reaches another; a foreign file has none."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if file.read(len(MAGIC)) != MAGIC:
+            return Contents([], 0, size)
+        found, sound = [], start
+        for sound, payload in _frames(file, start, size):
+            found.append((sound, payload))
+            if end is not None and sound >= end:
+                break
+        return Contents(found, sound, size)
 
 
-def _frames(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    offset = len(MAGIC)
-    while offset + FRAME.size <= len(data):
-        length, crc = FRAME.unpack_from(data, offset)
-        begin, end = offset + FRAME.size, offset + FRAME.size + length
-        if length == 0 or end > len(data) or zlib.crc32(data[begin:end]) != crc:
+def frames(path: Path, start: int = len(MAGIC)) -> Iterator[tuple[int, memoryview]]:
+    """Yield a segment's sound frames from an offset on, each with the offset of its end, reading one at a time."""
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) == MAGIC:
+            yield from _frames(file, start, os.fstat(file.fileno()).st_size)
+
+
+def _frames(file: BinaryIO, start: int, size: int) -> Iterator[tuple[int, memoryview]]:
+    file.seek(start)
+    offset = start
+    while len(head := file.read(FRAME.size)) == FRAME.size:
+        length, crc = FRAME.unpack(head)
+        offset += FRAME.size + length
+        # A length that damage made up must not take that much memory.
+        if length == 0 or offset > size or (length > SEGMENT_BYTES and not _holds(file, length, crc)):
             return
-        yield end, data[begin:end]
-        offset = end
+        payload = file.read(length)
+        if len(payload) != length or zlib.crc32(payload) != crc:
+            return
+        yield offset, memoryview(payload)
+
+
+def _holds(file: BinaryIO, length: int, expected: int) -> bool:
+    """Say whether a checksum holds for the bytes that come next, and go back to them."""
+    begin, crc, left = file.tell(), 0, length
+    while left and (piece := file.read(min(left, PIECE))):
+        crc, left = zlib.crc32(piece, crc), left - len(piece)
+    file.seek(begin)
+    return left == 0 and crc == expected
+
+
+def model_folders(root: Path) -> list[Path]:
+    """Return the folders below a spool that are a model's: they hold something of ours, or cannot be looked into.
+
+    Raises
+    ------
+    OSError
+        If the spool cannot be read. One that does not exist is empty.
+    """
+    try:
+        return sorted(path for path in root.iterdir() if path.is_dir() and _is_a_models(path))
+    except FileNotFoundError:
+        return []
+
+
+def _is_a_models(folder: Path) -> bool:
+    if quote(folder.name, safe="~") != folder.name:  # as "lost+found", which its owner alone may read
+        return False
+    try:
+        return any(path.name in OURS or path.name.endswith(SUFFIXES) for path in folder.iterdir())
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def segments(folder: Path) -> dict[str, Path]:
@@ -365,17 +437,8 @@ def recover(folder: Path) -> list[Path]:
                 path.unlink()
     for suffix in SUFFIXES:
         for path in _named(folder, suffix, files=False):
-            _set_aside(path)
+            move(path)
     return [sealed for path in _named(folder, ".open") if (sealed := _adopt(path)) is not None]
-
-
-def _set_aside(path: Path) -> None:
-    """Move what only bears a segment's name (a folder, a link, a pipe) out of the way, as it is."""
-    place = path.parent / QUARANTINE
-    place.mkdir(exist_ok=True, mode=0o700)
-    with contextlib.suppress(FileNotFoundError):
-        kept = path.rename(place / f"{path.name}.{time.time_ns()}")
-        logger.warning("%s is no file, and none of ours: it lies in %s", path, kept)
 
 
 def _adopt(path: Path) -> Path | None:
@@ -392,24 +455,3 @@ def _adopt(path: Path) -> Path | None:
         return None
     finally:
         os.close(fd)
-
-
-def quarantine(path: Path, sound: int) -> Path:
-    """Keep a segment's bytes from the first damage on in ``quarantine/``, and report it.
-
-    The segment itself stays as it is: whoever ships its sound part deletes it afterwards.
-    """
-    place = path.parent / QUARANTINE
-    place.mkdir(exist_ok=True, mode=0o700)
-    kept = place / f"{path.stem}.from-{sound}"
-    with path.open("rb") as source, kept.open("wb") as target:
-        source.seek(sound)
-        shutil.copyfileobj(source, target)
-    logger.warning(
-        "segment %s is damaged or torn after %d bytes: its good records were kept, the other %d bytes lie in %s",
-        path.name,
-        sound,
-        kept.stat().st_size,
-        kept,
-    )
-    return kept

@@ -200,7 +200,8 @@ def try_again(place: Place, error: Exception, attempt: int) -> None:
 def brief(error: Exception) -> str:
     """Return an error's message on one line, without delta-rs' colours and stack."""
     plain = re.sub(r"\x1b\[[0-9;]*m|↳", "", str(error))
-    return re.sub(r"\s+", " ", re.split(r"\n\s*0: ", plain)[0]).strip()[:500]
+    line = re.sub(r"\s+", " ", re.split(r"\n\s*0: ", plain)[0]).strip()
+    return line if len(line) <= 500 else f"{line[:200]} … {line[-300:]}"  # the cause comes last
 
 
 def arrow_schema(table: DeltaTable) -> pa.Schema:

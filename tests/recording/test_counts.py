@@ -5,6 +5,7 @@ import itertools
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import tempfile
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_drift.errors import UnreachableError
 from mlflow_drift.recording import Recorder, counts, keeper, ledger
 from mlflow_drift.recording.counts import RecorderStats, models_seen, publish, read_counts
 from mlflow_drift.recording.tally import ShippingNews, Tally
@@ -277,3 +279,33 @@ def test_places_are_below_a_folder_of_this_user(settings):
     first, second = ledger.places(folder_of(settings))
     assert first == folder_of(settings) / "counts"
     assert Path(tempfile.gettempdir(), f"mlflow-drift-{os.getuid()}") in second.parents
+
+
+@pytest.mark.parametrize("name", ["x.json", ledger.LOCK])
+def test_a_pipe_among_the_counts_stops_nobody(settings, recorder, frame, name):
+    recorder.record(frame, None)
+    publish()
+    place = folder_of(settings) / ledger.FOLDER
+    (place / name).unlink(missing_ok=True)
+    os.mkfifo(place / name)
+    found = read_counts(settings, "churn")
+    assert found.total == RecorderStats(1)
+    assert len(found.unreadable) == (name == "x.json")
+    counts.fold_counts()
+
+
+def test_records_removed_with_their_folder_are_lost(settings, recorder, frame):
+    for _ in range(3):
+        recorder.record(frame, None)
+    publish()
+    shutil.rmtree(folder_of(settings))
+    keeper.stop()  # seals, publishes
+    assert read_counts(settings, "churn").total.lost == {"removed": 3}
+
+
+def test_the_cause_of_a_failure_is_kept_and_its_kind_said_once(settings, recorder, frame):
+    recorder.record(frame, None)
+    cause = "UnreachableError: log_uri: " + "s3://lake/far/away/" * 20 + " (Connection refused)"
+    counts.note_failure(folder_of(settings), UnreachableError(cause))
+    publish()
+    assert read_counts(settings, "churn").news.error == cause

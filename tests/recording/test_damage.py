@@ -17,7 +17,10 @@ import pytest
 from deltalake import DeltaTable
 
 from mlflow_drift.config import Settings
-from mlflow_drift.recording import Recorder, keeper, read_window, ship, shipping, spool
+from mlflow_drift.errors import UnreachableError
+from mlflow_drift.recording import Recorder, keeper, quarantine, read_window, ship, shipping, spool
+from mlflow_drift.recording.backlog import count_waiting, read_backlog
+from mlflow_drift.recording.note import COPY, STATE
 from mlflow_drift.recording.spool import FRAME, segments
 
 FORK = multiprocessing.get_context("fork")
@@ -248,9 +251,9 @@ def test_a_note_and_its_copy_damaged_with_a_batch_pending_loses_nothing(
     with pytest.raises(KeyboardInterrupt):
         ship(settings)
     monkeypatch.undo()
-    state = folder / shipping.STATE
+    state = folder / STATE
     assert json.loads(state.read_text())["parts"]
-    for name in (shipping.STATE, shipping.COPY):
+    for name in (STATE, COPY):
         (folder / name).write_text(note)
     assert ship(settings) == 3
     assert recorded(settings) == Counter(["q0", "q1", "q2"])
@@ -258,7 +261,7 @@ def test_a_note_and_its_copy_damaged_with_a_batch_pending_loses_nothing(
     assert_going_on(settings, frame, folder)
 
 
-@pytest.mark.parametrize("name", [shipping.STATE, shipping.COPY])
+@pytest.mark.parametrize("name", [STATE, COPY])
 def test_a_flipped_byte_anywhere_in_a_note_costs_nothing(settings, recorder, frame, folder, name):
     recorder.record(frame[:1], [0], request_ids="q")
     assert ship(settings) == 1  # the open segment is noted as shipped that far
@@ -275,12 +278,12 @@ def test_a_flipped_byte_anywhere_in_a_note_costs_nothing(settings, recorder, fra
     assert recorded(settings) == {"q": 1, "later": 1}
 
 
-@pytest.mark.parametrize("name", [shipping.STATE, f"{shipping.STATE}.draft", shipping.LOCK])
+@pytest.mark.parametrize("name", [STATE, f"{STATE}.draft", shipping.LOCK])
 def test_a_folder_in_the_way_of_the_shippers_files_says_so(settings, frame, folder, name):
     folder.mkdir(parents=True)
     (folder / name).mkdir()
     record_one_more(settings, frame)
-    with pytest.raises(OSError, match=name):
+    with pytest.raises(UnreachableError, match=name):
         ship(settings)
     (folder / name).rmdir()
     assert ship(settings) == 1
@@ -381,3 +384,118 @@ def _child_records(recorder, name):
     for thread in _record_from_threads(recorder, name, 2, 30):
         thread.join()
     os._exit(0)
+
+
+def test_a_huge_foreign_file_is_moved_aside_as_it_is(settings, frame, folder):
+    folder.mkdir(parents=True)
+    with (folder / "zzz.seg").open("wb") as file:
+        file.truncate(300 << 30)
+    assert count_waiting(folder) == (0, 0.0)
+    assert read_backlog(folder).held_bytes == 300 << 30
+    assert ship(settings) == 0
+    [kept] = (folder / "quarantine").iterdir()
+    assert kept.stat().st_size == 300 << 30
+    assert_going_on(settings, frame, folder)
+
+
+def test_a_segment_that_goes_on_for_hundreds_of_gigabytes_gives_its_records(settings, frame, folder, segment):
+    data, _ = segment
+    (folder / "0.seg").write_bytes(data)
+    os.truncate(folder / "0.seg", 300 << 30)
+    assert count_waiting(folder)[0] == 5
+    assert ship(settings) == 5
+    assert segments(folder) == {}
+    assert_going_on(settings, frame, folder)
+
+
+def test_a_long_segment_is_shipped_piece_by_piece(settings, recorder, frame, folder, monkeypatch):
+    for number in range(20):
+        recorder.record(frame[:1], [0], request_ids=f"q{number}")
+    spool.writer_for(folder).seal()
+    [path] = segments(folder).values()
+    monkeypatch.setattr(shipping, "BATCH_BYTES", path.stat().st_size // 5)
+    read = []
+    monkeypatch.setattr(
+        shipping, "read_segment", lambda *args: read.append(spool.read_segment(*args)) or read[-1]
+    )
+    assert ship(settings) == 20
+    assert max(len(contents.frames) for contents in read) < 10
+    assert recorded(settings) == Counter(f"q{number}" for number in range(20))
+    assert segments(folder) == {}
+
+
+def test_a_record_that_is_too_short_does_not_stop_counting(recorder, frame, folder):
+    recorder.record(frame, None)
+    spool.writer_for(folder).append([b"\x01"])
+    assert count_waiting(folder)[0] == 4
+
+
+@pytest.mark.parametrize("odd", ["lost+found", "banana"])
+def test_an_odd_folder_does_not_stop_the_other_models(settings, frame, odd):
+    (settings.spool_dir / odd / "ship.lock").mkdir(parents=True)
+    record_one_more(settings, frame)
+    assert ship(settings) == 1
+    (settings.spool_dir / odd / "0.seg").write_bytes(b"dear diary")
+    assert shipping.spool_folders(settings) == [
+        settings.spool_dir / name for name in ("banana", "churn") if name in {odd, "churn"}
+    ]
+    record_one_more(settings, frame)
+    if odd == "banana":
+        with pytest.raises(UnreachableError, match="banana"):
+            ship(settings)
+    else:
+        assert ship(settings) == 1
+    assert recorded(settings) == {"later": 2}
+
+
+@pytest.mark.parametrize("place", ["home", "spool"])
+def test_a_file_in_the_place_of_the_spool_is_said(settings, place):
+    file = settings.home if place == "home" else settings.spool_dir
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("a file")
+    with pytest.raises(UnreachableError, match="spool_dir"):
+        ship(settings)
+    assert count_waiting(settings.spool_dir / "churn") == (0, 0.0)
+    with pytest.raises(NotADirectoryError):
+        read_backlog(settings.spool_dir / "churn")
+
+
+def test_quarantine_stops_no_recording_and_keeps_within_the_limit(tmp_path, frame, caplog):
+    settings = Settings.load(
+        {"MLFLOW_DRIFT_HOME": str(tmp_path), "MLFLOW_DRIFT_SPOOL_LIMIT": "1MiB"}, file=None
+    )
+    folder = settings.spool_dir / "churn"
+    folder.mkdir(parents=True)
+    for number in range(4):
+        (folder / f"{number}.seg").write_bytes(bytes([number]) * (400 << 10))
+        os.utime(folder / f"{number}.seg", (number, number))
+    assert not Recorder("churn", "1", settings=settings).record(frame, None)  # until they are looked at
+    ship(settings)
+    assert quarantined(folder) == ["2.from-0", "3.from-0"]
+    assert "0.from-0 was deleted" in caplog.text
+    time.sleep(spool.RETRY_AFTER)
+    for _ in range(3):
+        record_one_more(settings, frame)
+        spool.writer_for(folder).seal()
+    assert ship(settings) == 3
+    assert quarantined(folder) == ["2.from-0", "3.from-0"]
+    assert read_backlog(folder).held_bytes == 0
+
+
+def test_a_quarantine_that_cannot_be_written_holds_nothing_else_up(
+    settings, frame, folder, segment, monkeypatch, caplog
+):
+    data, _ = segment
+    (folder / "1.seg").write_bytes(data[:-3])
+    (folder / "2.seg").write_bytes(data)
+
+    def fail(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(quarantine, "_place", fail)
+    assert ship(settings) == 9
+    assert set(segments(folder)) == {"1"}
+    assert "cannot be moved into quarantine" in caplog.text
+    monkeypatch.undo()
+    assert_going_on(settings, frame, folder)
+    assert len(quarantined(folder)) == 1

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import multiprocessing
 import os
 import random
 import signal
+import subprocess
 import time
 from collections import Counter
 
@@ -15,6 +17,7 @@ import pytest
 
 from mlflow_drift.errors import UnreachableError
 from mlflow_drift.recording import Recorder, read_window, ship, shipping, spool
+from mlflow_drift.recording.note import STATE
 from mlflow_drift.recording.table import REQUESTS, open_table, table_place
 
 # Children fork from a server that has imported everything once, and has no threads.
@@ -58,7 +61,7 @@ def _ship_and_die(settings, point):
     def die(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    append_once, save = shipping.append_once, shipping._State.save
+    append_once, save = shipping.append_once, shipping.Note.save
     if point == "before the commit":
         shipping.append_once = die
     elif point == "after the commit":
@@ -75,7 +78,7 @@ def _ship_and_die(settings, point):
             if not state.parts:
                 die()
 
-        shipping._State.save = save_and_die
+        shipping.Note.save = save_and_die
     shipping.ship(settings)
 
 
@@ -205,7 +208,7 @@ def test_one_shipper_a_folder(settings, recorder, frame):
 def test_a_damaged_note_is_kept_and_replaced(settings, recorder, frame, caplog):
     recorder.record(frame, None)
     ship(settings)
-    note = folder(settings) / shipping.STATE
+    note = folder(settings) / STATE
     assert json.loads(note.read_text())["batch"] == 1
     note.write_text("{")
     recorder.record(frame, None)
@@ -246,3 +249,50 @@ def test_models_have_their_own_tables(settings, frame):
 
 def test_an_empty_spool_ships_nothing(settings):
     assert ship(settings) == 0
+
+
+@pytest.fixture
+def small_disk(settings):
+    """A file system of 1 MB in the place of the spool."""
+    spool_dir = settings.spool_dir
+    spool_dir.mkdir(parents=True)
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(spool_dir)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no file system may be mounted here")
+    yield spool_dir
+    for writer in spool.live_writers():
+        writer.seal()
+    subprocess.run(["umount", "-l", str(spool_dir)], check=True)
+
+
+def fill(small_disk, recorder, frame):
+    number = 0
+    while recorder.record(frame, None, request_ids=f"q{number}"):
+        number += 1
+    (small_disk / "another's").touch()
+    with contextlib.suppress(OSError), (small_disk / "another's").open("wb", buffering=0) as file:
+        while file.write(b"x" * 512):
+            pass
+    return number
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_disk_that_is_full_before_the_first_shipment_is_emptied(
+    settings, recorder, frame, small_disk, torn
+):
+    assert recorder.record(frame, None, request_ids="before")
+    spool.writer_for(folder(settings)).seal()
+    if torn:
+        [path] = spool.segments(folder(settings)).values()
+        path.write_bytes(path.read_bytes() + b"garbage" * 10_000)
+    number = fill(small_disk, recorder, frame)
+    assert number > 100
+    assert ship(settings) == 4 * (number + 1)
+    assert spool.segments(folder(settings)) == {}
+    time.sleep(spool.RETRY_AFTER)
+    assert recorder.record(frame, None, request_ids="after")
+    assert ship(settings) == 4
+    assert len(set(recorded(settings))) == 4 * (number + 2)
+    if torn:
+        [kept] = (folder(settings) / "quarantine").iterdir()
+        assert kept.read_bytes().endswith(b"garbage" * 10_000)

@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -66,7 +67,7 @@ def test_a_full_spool_refuses_and_recovers(tmp_path):
     writer.append([b"x" * 1000])
     with pytest.raises(OSError, match="size limit"):
         fill(writer)
-    held = sum(path.stat().st_size for path in tmp_path.iterdir())
+    held = sum(path.stat().st_size for path in segments(tmp_path).values())
     assert 1000 < held <= 2500
     for path in segments(tmp_path).values():
         path.unlink()
@@ -222,7 +223,7 @@ def test_several_processes_exceed_the_limit_by_a_segment_each_at_most(tmp_path):
     for child in children:
         child.join()
     assert {error for _, error in refused} == {errno.EDQUOT}
-    held = sum(path.stat().st_size for path in tmp_path.iterdir())
+    held = sum(path.stat().st_size for path in segments(tmp_path).values())
     assert limit // 2 < held <= limit + (processes - 1) * limit // spool.SEGMENTS_PER_FOLDER
     recover(tmp_path)
     assert sum(len(payloads(path)) for path in segments(tmp_path).values()) == sum(n for n, _ in refused)
@@ -266,3 +267,30 @@ def test_many_files_in_the_folder_do_not_slow_appends(tmp_path):
         writer.append([b"x" * 300])
         taken.append(time.perf_counter() - start)
     assert sorted(taken)[100] < 0.001
+
+
+def test_a_segment_removed_under_its_writer_is_counted_and_said(tmp_path, caplog):
+    writer = SpoolWriter(tmp_path / "model")
+    for _ in range(3):
+        writer.append([b"x"])
+    shutil.rmtree(tmp_path / "model")
+    writer.seal()
+    assert writer.removed == 3
+    assert "was removed by someone else" in caplog.text
+    writer.append([b"y"])
+    writer.seal()
+    assert writer.removed == 3
+    assert payloads(only_segment(tmp_path / "model")) == [b"y"]
+
+
+def test_a_large_record_is_read_if_its_checksum_holds(tmp_path, monkeypatch):
+    writer = SpoolWriter(tmp_path)
+    writer.append([b"x" * 5000])
+    writer.append([b"y"])
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 1000)
+    monkeypatch.setattr(spool, "PIECE", 300)
+    path = only_segment(tmp_path)
+    assert payloads(path) == [b"x" * 5000, b"y"]
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"xy", b"zy").replace(b"xx", b"xz", 1))
+    assert payloads(path) == []
