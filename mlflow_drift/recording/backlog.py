@@ -13,7 +13,8 @@ from pathlib import Path
 from mlflow_drift.recording.encoding import KIND_RECORD, RECORD
 from mlflow_drift.recording.note import STATE, open_plain
 from mlflow_drift.recording.quarantine import QUARANTINE
-from mlflow_drift.recording.spool import MAGIC, frames, segments
+from mlflow_drift.recording.segment import MAGIC, frames
+from mlflow_drift.recording.spool import segments
 
 __all__ = ["Backlog", "count_waiting", "read_backlog"]
 

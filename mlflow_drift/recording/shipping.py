@@ -29,15 +29,8 @@ from mlflow_drift.recording.encoding import KIND_LAYOUT
 from mlflow_drift.recording.names import folder_name
 from mlflow_drift.recording.note import Note
 from mlflow_drift.recording.quarantine import copy_part, set_aside, trim
-from mlflow_drift.recording.spool import (
-    MAGIC,
-    Contents,
-    frames,
-    model_folders,
-    read_segment,
-    recover,
-    segments,
-)
+from mlflow_drift.recording.segment import MAGIC, Contents, frames, read_segment
+from mlflow_drift.recording.spool import model_folders, recover, segments
 from mlflow_drift.recording.table import REQUESTS, Place, append_once, folder_place
 
 __all__ = ["ship", "ship_folder", "spool_folders"]

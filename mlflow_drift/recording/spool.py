@@ -9,8 +9,7 @@ Layout of a folder (one folder a model)::
     ship*.json      the shippers' note
     counts/         what the processes that serve the model count
 
-Layout of a segment: 8 bytes of magic, then frames of (length ``u32``, CRC-32 ``u32``, payload). A frame
-counts only when it is complete and its CRC holds. A completed ``write(2)`` lies in the page cache: it
+A completed ``write(2)`` lies in the page cache: it
 survives SIGKILL of the process, not loss of the machine (``fsync=True`` is there for those who pay for it).
 """
 
@@ -22,26 +21,20 @@ import fcntl
 import logging
 import os
 import secrets
-import struct
 import threading
 import time
-import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import quote
 
 from mlflow_drift.recording.note import STATE, reserve
 from mlflow_drift.recording.quarantine import QUARANTINE, move
+from mlflow_drift.recording.segment import MAGIC, framed
 
 __all__ = [
-    "Contents",
     "SpoolWriter",
-    "frames",
     "live_writers",
     "model_folders",
-    "read_segment",
     "recover",
     "segments",
     "writer_for",
@@ -49,14 +42,10 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-MAGIC = b"MDSPOOL1"
-FRAME = struct.Struct("<II")
-LARGEST_FRAME = (1 << 32) - 1
 SEGMENT_BYTES = 16 << 20
 SEGMENTS_PER_FOLDER = 16
 SUFFIXES = (".new", ".open", ".seg")
 OURS = {STATE, QUARANTINE, "counts"}
-PIECE = 1 << 20
 RETRY_AFTER = 0.25
 STALE_NEW = 60.0
 IOV_MAX = 512
@@ -127,7 +116,7 @@ class SpoolWriter:
         OSError
             If it could not be written; nothing of it remains in the segment.
         """
-        frame = _frame(payload)
+        frame = framed(payload)
         size = sum(map(len, frame))
         if size > self.max_folder_bytes:
             raise OSError(errno.EFBIG, f"a record of {size} bytes exceeds the spool's size limit")
@@ -140,7 +129,7 @@ class SpoolWriter:
                 if self._fd < 0:
                     self._begin(size)
                 if preamble is not None and preamble[0] not in self._preambles:
-                    frame = _frame([preamble[1]]) + frame
+                    frame = framed([preamble[1]]) + frame
                     self._write(frame)
                     self._preambles.add(preamble[0])
                 else:
@@ -235,20 +224,6 @@ class SpoolWriter:
             self._fd = -1
 
 
-def _frame(parts: Sequence[bytes]) -> list[bytes]:
-    if len(parts) == 1:  # one short write is quicker than a gathered one
-        length = len(parts[0])
-        if length <= LARGEST_FRAME:
-            return [FRAME.pack(length, zlib.crc32(parts[0])) + parts[0]]
-    crc = length = 0
-    for part in parts:
-        crc = zlib.crc32(part, crc)
-        length += len(part)
-    if length > LARGEST_FRAME:
-        raise OSError(errno.EFBIG, f"a record of {length} bytes is too large")
-    return [FRAME.pack(length, crc), *parts]
-
-
 def _sync_folder(folder: Path) -> None:
     """Make the names in a folder survive the loss of the machine, too."""
     fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
@@ -312,69 +287,6 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What a segment holds from some frame on: its sound frames, up to the first damage.
-
-    Parameters
-    ----------
-    frames : list of (end offset, payload)
-        In the order of writing.
-    sound, size : int
-        Bytes up to the first damage (or to where reading was to end), and of the whole file. A foreign file has no
-        sound byte.
-    """
-
-    frames: list[tuple[int, memoryview]]
-    sound: int
-    size: int
-
-
-def read_segment(path: Path, start: int = len(MAGIC), end: int | None = None) -> Contents:
-    """Read a segment's sound frames from an offset to the one that reaches another; a foreign file has none."""
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if file.read(len(MAGIC)) != MAGIC:
-            return Contents([], 0, size)
-        found, sound = [], start
-        for sound, payload in _frames(file, start, size):
-            found.append((sound, payload))
-            if end is not None and sound >= end:
-                break
-        return Contents(found, sound, size)
-
-
-def frames(path: Path, start: int = len(MAGIC)) -> Iterator[tuple[int, memoryview]]:
-    """Yield a segment's sound frames from an offset on, each with the offset of its end, reading one at a time."""
-    with path.open("rb") as file:
-        if file.read(len(MAGIC)) == MAGIC:
-            yield from _frames(file, start, os.fstat(file.fileno()).st_size)
-
-
-def _frames(file: BinaryIO, start: int, size: int) -> Iterator[tuple[int, memoryview]]:
-    file.seek(start)
-    offset = start
-    while len(head := file.read(FRAME.size)) == FRAME.size:
-        length, crc = FRAME.unpack(head)
-        offset += FRAME.size + length
-        # A length that damage made up must not take that much memory.
-        if length == 0 or offset > size or (length > SEGMENT_BYTES and not _holds(file, length, crc)):
-            return
-        payload = file.read(length)
-        if len(payload) != length or zlib.crc32(payload) != crc:
-            return
-        yield offset, memoryview(payload)
-
-
-def _holds(file: BinaryIO, length: int, expected: int) -> bool:
-    """Say whether a checksum holds for the bytes that come next, and go back to them."""
-    begin, crc, left = file.tell(), 0, length
-    while left and (piece := file.read(min(left, PIECE))):
-        crc, left = zlib.crc32(piece, crc), left - len(piece)
-    file.seek(begin)
-    return left == 0 and crc == expected
 
 
 def model_folders(root: Path) -> list[Path]:

@@ -32,11 +32,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from deltalake import DeltaTable
 
 from mlflow_drift.config import Settings
 from mlflow_drift.recording import read_window, row_ids, ship
 from mlflow_drift.recording.names import folder_name
+from mlflow_drift.recording.shipping import STATE
 from mlflow_drift.recording.spool import FRAME, segments
+from mlflow_drift.recording.table import REQUESTS, table_place
 
 MODEL = "churn"
 COLUMNS = ["amount", "count", "note", "member"]
@@ -267,13 +270,14 @@ class Shippers:
 
 @dataclasses.dataclass
 class Findings:
-    """What the proof found; all but the first five must be nothing."""
+    """What the proof found; all but the first six must be nothing."""
 
     kills: dict[str, int]
     acknowledged: int
     unacknowledged_but_recorded: int
     rows: int
     torn_tails: int
+    kills_amid_a_shipment: int
     lost: int = 0
     repeated: int = 0
     corrupt: int = 0
@@ -283,10 +287,19 @@ class Findings:
 
     @property
     def clean(self) -> bool:
-        return not any(dataclasses.astuple(self)[5:])
+        return not any(dataclasses.astuple(self)[6:])
 
 
-def examine(load: Load, settings: Settings, kills: Counter[str], tracking: str) -> Findings:
+def amid_a_shipment(settings: Settings) -> bool:
+    """Say whether a shipper has announced a batch that is not done."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return bool(json.loads((settings.spool_dir / folder_name(MODEL) / STATE).read_bytes())["parts"])
+    return False
+
+
+def examine(
+    load: Load, settings: Settings, kills: Counter[str], amid: int, begun: float, tracking: str
+) -> Findings:
     """Compare the inference log with what the clients sent and were told."""
     spool = settings.spool_dir / folder_name(MODEL)
     _ship_all(settings, spool)
@@ -298,16 +311,25 @@ def examine(load: Load, settings: Settings, kills: Counter[str], tracking: str) 
     predictions = window.predictions
     assert predictions is not None
     torn, damaged = _quarantined(spool)
+    possible = {row for key in recorded for row in row_ids(key, len(content(key)))}
+    plain = DeltaTable(table_place(settings, MODEL, REQUESTS).uri).to_pyarrow_table().to_pandas()
+    now = time.time()
+    odd = (
+        (plain["model_version"] != "1")
+        | ~plain["time"].between(*pd.to_datetime([begun, now], unit="s", utc=True))
+        | (pd.to_datetime(plain["day"]).dt.date != plain["time"].dt.date)
+    )
     findings = Findings(
         kills=dict(kills),
         acknowledged=len(load.answers),
         unacknowledged_but_recorded=len(recorded - load.answers.keys()),
         rows=len(window),
         torn_tails=torn,
-        repeated=sum(counts.values()) - len(counts),
+        repeated=len(plain) - plain["request_id"].nunique() + abs(len(plain) - len(window)),
         left_behind=len(segments(spool)),
         damaged=damaged,
-        corrupt=len(recorded - load.sent),
+        corrupt=len(recorded - load.sent) + len(counts.keys() - possible) + int(odd.sum()),
+        kills_amid_a_shipment=amid,
         refused=sum(load.refused.values()),
     )
     predict = _loaded(tracking)
@@ -405,6 +427,7 @@ def run(kills: int, seed: int, folder: Path) -> Findings:
     }
     settings = Settings.load(environment, file=None)
     done: Counter[str] = Counter()
+    amid, started = 0, time.time()
     shippers = Shippers(environment, folder / "ship.log")
     server = Server(environment, folder / "serve.log")
     try:
@@ -422,6 +445,7 @@ def run(kills: int, seed: int, folder: Path) -> Findings:
                     time.sleep(rng.uniform(0, 0.3))
                     server.kill_all()
                 done[kind] += 1
+                amid += amid_a_shipment(settings)
                 spent = time.monotonic() - begun
                 print(
                     f"{number}/{kills} {kind}: {len(load.answers)} acknowledged, {spent:.1f} s",
@@ -431,7 +455,7 @@ def run(kills: int, seed: int, folder: Path) -> Findings:
     finally:
         server.stop()
         shippers.stop()
-    return examine(load, settings, done, tracking)
+    return examine(load, settings, done, amid, started, tracking)
 
 
 def main() -> int:

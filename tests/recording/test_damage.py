@@ -17,11 +17,12 @@ import pytest
 from deltalake import DeltaTable
 
 from mlflow_drift.config import Settings
-from mlflow_drift.errors import UnreachableError
+from mlflow_drift.errors import NotFoundError, UnreachableError
 from mlflow_drift.recording import Recorder, keeper, quarantine, read_window, ship, shipping, spool
 from mlflow_drift.recording.backlog import count_waiting, read_backlog
 from mlflow_drift.recording.note import COPY, STATE
-from mlflow_drift.recording.spool import FRAME, segments
+from mlflow_drift.recording.segment import FRAME, read_segment
+from mlflow_drift.recording.spool import segments
 
 FORK = multiprocessing.get_context("fork")
 SERVER = multiprocessing.get_context(
@@ -41,7 +42,7 @@ def segment(recorder, frame, folder):
         assert recorder.record(frame[:1], np.array([number]), request_ids=f"q{number}")
     spool.writer_for(folder).seal()
     [path] = segments(folder).values()
-    ends = [end for end, _ in spool.read_segment(path).frames][1:]
+    ends = [end for end, _ in read_segment(path).frames][1:]
     data = path.read_bytes()
     path.unlink()
     return data, ends
@@ -415,9 +416,7 @@ def test_a_long_segment_is_shipped_piece_by_piece(settings, recorder, frame, fol
     [path] = segments(folder).values()
     monkeypatch.setattr(shipping, "BATCH_BYTES", path.stat().st_size // 5)
     read = []
-    monkeypatch.setattr(
-        shipping, "read_segment", lambda *args: read.append(spool.read_segment(*args)) or read[-1]
-    )
+    monkeypatch.setattr(shipping, "read_segment", lambda *args: read.append(read_segment(*args)) or read[-1])
     assert ship(settings) == 20
     assert max(len(contents.frames) for contents in read) < 10
     assert recorded(settings) == Counter(f"q{number}" for number in range(20))
@@ -499,3 +498,22 @@ def test_a_quarantine_that_cannot_be_written_holds_nothing_else_up(
     monkeypatch.undo()
     assert_going_on(settings, frame, folder)
     assert len(quarantined(folder)) == 1
+
+
+def test_a_missing_file_of_the_newest_version_is_told_from_a_vacuumed_one(settings, frame):
+    for _ in range(2):
+        record_one_more(settings, frame)
+        ship(settings)
+    place = settings.home / "inference" / "churn" / "requests"
+    oldest = next(path for path in place.glob("*/*.parquet") if path.name in _files(place, 0))
+    oldest.unlink()
+    with pytest.raises(UnreachableError, match=r"newest version .* backup.*repair\(\)"):
+        read_window("churn", settings=settings)
+    with pytest.raises(NotFoundError, match="vacuumed, or erased"):
+        read_window("churn", settings=settings, table_version=0)
+    DeltaTable(place).repair()  # as the message says
+    assert len(read_window("churn", settings=settings).request_ids) == 1
+
+
+def _files(place, version):
+    return {Path(uri).name for uri in DeltaTable(place, version=version).file_uris()}

@@ -18,6 +18,7 @@ import pytest
 from mlflow_drift.errors import UnreachableError
 from mlflow_drift.recording import Recorder, read_window, ship, shipping, spool
 from mlflow_drift.recording.note import STATE
+from mlflow_drift.recording.segment import read_segment
 from mlflow_drift.recording.table import REQUESTS, open_table, table_place
 
 # Children fork from a server that has imported everything once, and has no threads.
@@ -166,7 +167,7 @@ def test_damage_costs_only_what_is_damaged(settings, recorder, frame, damage, ca
         recorder.record(frame[:1], [0], request_ids=f"q{number}")
     spool.writer_for(folder(settings)).seal()
     [path] = spool.segments(folder(settings)).values()
-    ends = [end for end, _ in spool.read_segment(path).frames]
+    ends = [end for end, _ in read_segment(path).frames]
     data = bytearray(path.read_bytes())
     kept = ["q0", "q1", "q2"]
     if damage == "torn":

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_drift.recording import spool
-from mlflow_drift.recording.spool import MAGIC, SpoolWriter, read_segment, recover, segments
+from mlflow_drift.recording import segment, spool
+from mlflow_drift.recording.segment import MAGIC, read_segment
+from mlflow_drift.recording.spool import SpoolWriter, recover, segments
 
 FORK = multiprocessing.get_context("fork")
 
@@ -287,8 +288,8 @@ def test_a_large_record_is_read_if_its_checksum_holds(tmp_path, monkeypatch):
     writer = SpoolWriter(tmp_path)
     writer.append([b"x" * 5000])
     writer.append([b"y"])
-    monkeypatch.setattr(spool, "SEGMENT_BYTES", 1000)
-    monkeypatch.setattr(spool, "PIECE", 300)
+    monkeypatch.setattr(segment, "LARGE", 1000)
+    monkeypatch.setattr(segment, "PIECE", 300)
     path = only_segment(tmp_path)
     assert payloads(path) == [b"x" * 5000, b"y"]
     data = path.read_bytes()
