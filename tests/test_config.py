@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+import mlflow_drift
 from mlflow_drift.config import (
     ColumnRule,
     PipelineConfig,
@@ -21,6 +23,7 @@ from mlflow_drift.config import (
     parse_bytes,
     parse_duration,
 )
+from mlflow_drift.config.settings import PREFIX, known_variables
 from mlflow_drift.errors import ConfigError, InvalidInputError
 
 
@@ -415,3 +418,67 @@ def test_borderline_fields_are_fine() -> None:
 def test_configurations_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         PipelineConfig().alpha = 0.1  # type: ignore[misc]
+
+
+# --- names
+
+
+@pytest.mark.parametrize(
+    "text", ["email=drop,email=keep", "a=drop;b=drop\na=drop", "email=drop,Email=keep", "É=drop,é=hash"]
+)
+def test_two_rules_for_one_column(text: str) -> None:
+    with pytest.raises(ConfigError, match="must have one rule for each column; got"):
+        load(MLFLOW_DRIFT_COLUMNS=text)
+
+
+def test_columns_are_one_whatever_their_case() -> None:
+    write("""
+        [recording]
+        columns = {Email = "drop", " age" = "mask", Request_Id = "hash"}
+        [recording.models.churn]
+        columns = {email = "keep", AGE = "drop"}
+        """)
+    settings = load()
+    assert settings.recording_of("churn").columns == {"email": "keep", "AGE": "drop", "request_id": "hash"}
+    assert settings.recording.rule_of(" EMAIL") == ColumnRule("drop")
+    assert settings.recording.rule_of("name") is None
+    with pytest.raises(ConfigError, match="'request_id' must be \"hash\""):
+        load(MLFLOW_DRIFT_COLUMNS="Request_ID=drop")
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("MLFLOW_DRIFT_COLUMN", "MLFLOW_DRIFT_COLUMNS"),
+        ("MLFLOW_DRIFT_columns", "MLFLOW_DRIFT_COLUMNS"),
+        ("mlflow_drift_home", "MLFLOW_DRIFT_HOME"),
+        ("MLFLOW_DRIFT_HASHKEY", "MLFLOW_DRIFT_HASH_KEY"),
+        ("MLFLOW_DRIFT_RECROD", "MLFLOW_DRIFT_RECORD"),
+        ("MLFLOW_DRIFT_SAMPLES", "MLFLOW_DRIFT_SAMPLE"),
+    ],
+)
+def test_a_slip_in_a_variables_name(variable: str, meant: str) -> None:
+    with pytest.raises(
+        ConfigError, match=f"^{variable}: is no variable of mlflow-drift. Set {meant} or unset it"
+    ):
+        load(**{variable: "email=drop"})
+
+
+def test_a_variable_that_means_something_else_is_pointed_out_once(caplog: pytest.LogCaptureFixture) -> None:
+    stray = {"MLFLOW_DRIFT_PORT": "tcp://10.0.0.7:5000", "MLFLOW_DRIFT_SERVICE_HOST": "10.0.0.7"}
+    for _ in range(2):
+        assert load(**stray) == load()
+    assert sorted(caplog.messages) == [
+        f"{name} is no variable of mlflow-drift and sets nothing" for name in stray
+    ]
+
+
+def test_every_variable_that_is_read_is_known() -> None:
+    package = Path(mlflow_drift.__file__).parent
+    named = {
+        name
+        for path in package.rglob("*.py")
+        for name in re.findall(r"MLFLOW_DRIFT_[A-Z_]*[A-Z]", path.read_text(encoding="utf-8"))
+    }
+    examples = {"MLFLOW_DRIFT_PORT", "MLFLOW_DRIFT_COLUMN"}
+    assert {name.removeprefix(PREFIX) for name in named - examples} == known_variables()

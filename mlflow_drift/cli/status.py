@@ -47,7 +47,7 @@ def _recording(found: Mapping[str, Any]) -> dict[str, Any]:
     quarantined = spool["quarantined_files"]
     rows = {
         "requests recorded": f"{found['recorded']:,} ({len(found['processes'])} processes record now)",
-        "requests sampled out": f"{found['sampled_out']:,} (sample {found['sample']:g})",
+        "requests sampled out": f"{found['sampled_out']:,}",
         "requests lost": _by_cause(found["lost"]),
         "columns dropped": _by_cause(found["dropped_columns"]),
         "waiting in the spool": waiting,
@@ -55,12 +55,17 @@ def _recording(found: Mapping[str, Any]) -> dict[str, Any]:
         if quarantined
         else "empty",
         "last shipment": found["last_shipment"],
-        "retention": f"{found['retention_days']:g} days" if found["retention_days"] else "for ever",
+        "as configured in this shell": _configured(found["configured_here"]),
     }
     if error is not None:
         now = "still failing" if found["shipping_fails"] else "shipped since"
         rows["last shipping error"] = f"{error['time']}, {now}: {error['message']}"
     return rows
+
+
+def _configured(found: Mapping[str, Any]) -> str:
+    kept = f"{found['retention_days']:g} days" if found["retention_days"] else "for ever"
+    return f"sample {found['sample']:g}, kept {kept}"
 
 
 def _by_cause(counts: Mapping[str, int]) -> str:

@@ -6,7 +6,7 @@ the default.
 """
 
 from mlflow_drift.config.pipeline import PipelineConfig
-from mlflow_drift.config.recording import REQUEST_ID, ColumnRule, RecordingSettings
+from mlflow_drift.config.recording import REQUEST_ID, ColumnRule, RecordingSettings, folded
 from mlflow_drift.config.settings import Settings
 from mlflow_drift.config.units import parse_bytes, parse_duration
 
@@ -16,6 +16,7 @@ __all__ = [
     "PipelineConfig",
     "RecordingSettings",
     "Settings",
+    "folded",
     "parse_bytes",
     "parse_duration",
 ]

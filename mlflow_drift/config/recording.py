@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -12,11 +13,22 @@ from typing import Any
 from mlflow_drift.config.units import parse_bytes, parse_duration, parse_number, parse_switch
 from mlflow_drift.errors import ConfigError
 
-__all__ = ["REQUEST_ID", "ColumnRule", "RecordingSettings", "merged", "variables"]
+__all__ = ["REQUEST_ID", "ColumnRule", "RecordingSettings", "folded", "merged", "variables"]
 
 REQUEST_ID = "request_id"
 """Stands for the ids themselves among the rules of columns."""
 DAY = 86_400
+
+
+def folded(name: str) -> str:
+    """Return a name as rules compare it: upper and lower case, and spaces around it, are one.
+
+    Examples
+    --------
+    >>> folded(" E-Mail ") == folded("e-mail")
+    True
+    """
+    return unicodedata.normalize("NFKC", str(name)).casefold().strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +113,8 @@ class RecordingSettings:
         (``MLFLOW_DRIFT_COLUMNS="email=drop,age=bucket:10"``): "drop" leaves it out; "hash" writes a keyed hash;
         "mask" writes ``****``, "mask:4" the last four characters after it; "bucket:10" writes the lower edge of the
         value's interval, "bucket:18,65" the number of the interval, counted from 0, between such edges; "keep" lifts
-        a general rule for one model. ``request_id`` stands for the ids themselves, and takes "hash" alone.
+        a general rule for one model. ``request_id`` stands for the ids themselves, and takes "hash" alone. Names are
+        compared without regard to case and to spaces around them.
     retention : timedelta, optional
         Rows older than this are deleted by themselves, by whole days; "90d" in the file
         (``MLFLOW_DRIFT_RETENTION``). None keeps them.
@@ -151,20 +164,30 @@ class RecordingSettings:
         rules = {column: ColumnRule.parse(text) for column, text in self.columns.items()}
         return {column: rule for column, rule in rules.items() if rule.kind != "keep"}
 
+    def rule_of(self, column: str) -> ColumnRule | None:
+        """Return the rule that holds for a column, or None."""
+        return {folded(name): rule for name, rule in self.rules.items()}.get(folded(column))
+
 
 def _columns(columns: Any) -> dict[str, str]:
     if not isinstance(columns, Mapping):
         raise ConfigError(
             f'columns: must map columns to rules; got {columns!r}. Write columns = {{email = "drop"}}.'
         )
+    seen: dict[str, str] = {}
     for column, text in columns.items():
         rule = ColumnRule.parse(text, f"columns: the rule of {column!r}")
-        if column == REQUEST_ID and rule.kind not in {"keep", "hash"}:
+        if (other := seen.setdefault(folded(column), column)) != column:
+            raise ConfigError(
+                f"columns: must have one rule for each column; got {other!r} and {column!r}, which differ only by case "
+                "or spaces. Keep one of them."
+            )
+        if folded(column) == REQUEST_ID and rule.kind not in {"keep", "hash"}:
             raise ConfigError(
                 f'columns: the rule of {REQUEST_ID!r} must be "hash"; got {text!r}. Labels are joined by the ids, so '
                 "they can be hashed and not left out."
             )
-    return dict(columns)
+    return {REQUEST_ID if folded(column) == REQUEST_ID else column: text for column, text in columns.items()}
 
 
 def merged(place: str, *tables: Mapping[str, Any]) -> RecordingSettings:
@@ -184,7 +207,7 @@ def merged(place: str, *tables: Mapping[str, Any]) -> RecordingSettings:
         both = values.get("columns"), table.get("columns")
         values |= table
         if all(isinstance(columns, Mapping) for columns in both):
-            values["columns"] = {**both[0], **both[1]}  # type: ignore[dict-item]
+            values["columns"] = _joined(*both)  # type: ignore[arg-type]
     try:
         return RecordingSettings(**values)
     except ConfigError as error:
@@ -192,6 +215,11 @@ def merged(place: str, *tables: Mapping[str, Any]) -> RecordingSettings:
         raise ConfigError(
             f"{place}.{error} It comes from [{place}] in the file or from {variable}."
         ) from None
+
+
+def _joined(general: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    replaced = {folded(column) for column in own}
+    return {column: text for column, text in general.items() if folded(column) not in replaced} | {**own}
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -223,5 +251,11 @@ def _pairs(text: str) -> dict[str, str]:
         raise ConfigError(
             f"MLFLOW_DRIFT_COLUMNS: must hold pairs of column and rule; got {text!r}. "
             'Write e.g. "email=drop,age=bucket:10".'
+        )
+    names = [name.strip() for name, _, _ in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(
+            f"MLFLOW_DRIFT_COLUMNS: must have one rule for each column; got several for {', '.join(twice)}. Keep one."
         )
     return {name.strip(): rule.strip() for name, _, rule in pairs}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -9,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from mlflow_drift.config.recording import RecordingSettings, merged, variables
+from mlflow_drift.config.recording import RecordingSettings, folded, merged, variables
 from mlflow_drift.errors import ConfigError
 
 if sys.version_info >= (3, 11):
@@ -19,7 +22,13 @@ else:
 
 __all__ = ["Settings"]
 
+logger = logging.getLogger(__name__)
+
 CONFIG_FILE = "mlflow-drift.toml"
+PREFIX = "MLFLOW_DRIFT_"
+KEYS_OF_THE_FILE = {"protected_aliases", "protected_stages", "storage", "recording", "recording_by_model"}
+LIKE = 0.8
+"""Likeness from which on one name is taken for a slip in another."""
 GATE_MODES = ("enforce", "warn", "off")
 
 
@@ -84,6 +93,22 @@ class Settings:
         """Return what holds for one model."""
         return self.recording_by_model.get(model, self.recording)
 
+    def misspelt(self, model: str) -> str | None:
+        """Return the name of a ``[recording.models.<name>]`` that may be meant for a model, which has none of its own.
+
+        Examples
+        --------
+        >>> Settings.load({}, file=None).misspelt("churn") is None
+        True
+        """
+        names = {folded(name): name for name in self.recording_by_model}
+        like = (
+            []
+            if model in self.recording_by_model
+            else difflib.get_close_matches(folded(model), names, 1, LIKE)
+        )
+        return names[like[0]] if like else None
+
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, file: str | Path | None = "") -> Settings:
         """Read the settings that hold here and now.
@@ -98,9 +123,10 @@ class Settings:
         Raises
         ------
         ConfigError
-            If the file is missing, not TOML, or holds an unknown or wrongly typed key.
+            If the file is missing, not TOML, or holds an unknown or wrongly typed key, or a variable's name is a slip.
         """
         environ = os.environ if environ is None else environ
+        _check_variables(environ)
         table = _read_file(environ, file)
         home = Path(_text(environ, table, "home", "MLFLOW_DRIFT_HOME") or _default_home(environ)).absolute()
         data_home = _text(environ, table, "data_home", "MLFLOW_DRIFT_DATA_HOME")
@@ -135,6 +161,35 @@ class Settings:
             hash_key=environ.get("MLFLOW_DRIFT_HASH_KEY") or None,
             storage=_storage(_table(table, "storage")),
         )
+
+
+def known_variables() -> set[str]:
+    """Return the names of all variables that mlflow-drift reads, without ``MLFLOW_DRIFT_``."""
+    keys = {f.name for f in fields(Settings)} - KEYS_OF_THE_FILE
+    keys |= {f.name for f in fields(RecordingSettings)} | {"config", "record"}
+    return {key.upper() for key in keys}
+
+
+def _check_variables(environ: Mapping[str, str]) -> None:
+    """Refuse a variable that looks like a slip in a known one: ``MLFLOW_DRIFT_COLUMN`` would protect no column.
+
+    Any other is only pointed out: Kubernetes sets MLFLOW_DRIFT_PORT for a service of the name mlflow-drift.
+    """
+    known = known_variables()
+    for variable in sorted(name for name in environ if name.upper().startswith(PREFIX)):
+        name = variable[len(PREFIX) :]
+        like = difflib.get_close_matches(name.upper(), sorted(known), 1, LIKE)
+        if name not in known and like:
+            raise ConfigError(
+                f"{variable}: is no variable of mlflow-drift. Set {PREFIX}{like[0]} or unset it."
+            )
+        if name not in known:
+            _point_out(variable)
+
+
+@functools.cache
+def _point_out(variable: str) -> None:
+    logger.warning("%s is no variable of mlflow-drift and sets nothing", variable)
 
 
 def _read_file(environ: Mapping[str, str], file: str | Path | None) -> Mapping[str, Any]:

@@ -76,8 +76,8 @@ def as_recorded(profile: ReferenceProfile, name: str, settings: Settings) -> Ref
     0  30.0
     1  40.0
     """
-    rules = settings.recording_of(name).rules
-    ruled = [column for column in profile.inputs if column in rules]
+    rule_of = settings.recording_of(name).rule_of
+    ruled = [column for column in profile.inputs if rule_of(column)]
     if not ruled:
         return profile
     frame = protected(
@@ -108,9 +108,9 @@ def require_values(
     InvalidInputError
         If a rule of privacy hashes, masks or buckets one of the model's inputs.
     """
-    rules = settings.recording_of(name).rules
-    changed = [f"{column} ({rules[column].kind})" for column in profile.inputs if column in rules]
-    changed = [text for text in changed if not text.endswith("(drop)")]
+    rule_of = settings.recording_of(name).rule_of
+    rules = [(column, rule) for column in profile.inputs if (rule := rule_of(column))]
+    changed = [f"{column} ({rule.kind})" for column, rule in rules if rule.kind != "drop"]
     if changed:
         raise InvalidInputError(
             f"{parameter}: must be rows as the model sees them; got rows recorded under the rules of privacy for "

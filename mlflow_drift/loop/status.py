@@ -39,32 +39,34 @@ def model_status(name: str, settings: Settings | None = None) -> dict[str, Any]:
     -------
     dict
         Ready for JSON. ``rows_recorded`` counts the log and what waits in this machine's spool;
-        ``recording`` tells what the processes of this machine did with requests.
+        ``recording`` tells what the processes of this machine did with requests; their sample and retention may be
+        others than those that are ``configured_here``, where this function is called.
 
     Raises
     ------
     NotFoundError
-        If the model is not registered.
+        If the model is not registered, and neither this machine nor the log knows anything of it.
     UnreachableError
-        If MLflow does not answer, and this machine knows nothing of the model.
+        If MLflow does not answer, and they know nothing of the model.
     """
     check_name(name)
     settings = settings or Settings.load()
     missing: list[str] = []
+    found: dict[str, Any] = dict.fromkeys(PLACES)
+    unanswered: DriftError | None = None
     try:
         found = _registered(name)
-    except UnreachableError as error:
-        standing = read_standing(settings, name)
-        if not _known(standing):
-            raise
-        found = dict.fromkeys(PLACES)
+    except (NotFoundError, UnreachableError) as error:
+        unanswered = error
         missing.append(str(error))
-    else:
-        standing = read_standing(settings, name)
+    standing = read_standing(settings, name)
     missing += standing.unreadable
+    rows = _rows(name, settings, missing)
+    if unanswered is not None and not _known(standing) and not rows["rows_recorded"]:
+        raise unanswered
     return {
         **found,
-        **_rows(name, settings, missing),
+        **rows,
         "recording": _recording(standing, settings),
         "inference_log": settings.log_uri,
         "audit_log": str(settings.audit_path),
@@ -155,8 +157,10 @@ def _recording(standing: Standing, settings: Settings) -> dict[str, Any]:
         if counts.news.failed_at
         else None,
         "shipping_fails": standing.failing,
-        "sample": rules.sample,
-        "retention_days": rules.retention / dt.timedelta(days=1) if rules.retention else None,
+        "configured_here": {
+            "sample": rules.sample,
+            "retention_days": rules.retention / dt.timedelta(days=1) if rules.retention else None,
+        },
     }
 
 

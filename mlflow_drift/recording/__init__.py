@@ -10,6 +10,7 @@ from mlflow_drift.recording.housekeeping import compact, expire
 from mlflow_drift.recording.ids import new_request_id, row_ids
 from mlflow_drift.recording.labels import label_history
 from mlflow_drift.recording.outcomes import OutcomeReceipt, log_outcomes
+from mlflow_drift.recording.privacy import stored_value
 from mlflow_drift.recording.recorder import Recorder
 from mlflow_drift.recording.shipping import ship
 from mlflow_drift.recording.windows import read_window, recorded_columns, reread
@@ -29,4 +30,5 @@ __all__ = [
     "reread",
     "row_ids",
     "ship",
+    "stored_value",
 ]

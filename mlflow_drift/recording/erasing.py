@@ -18,7 +18,7 @@ from mlflow_drift.hooks import announce
 from mlflow_drift.recording.deleting import delete_rows
 from mlflow_drift.recording.housekeeping import Survey, survey
 from mlflow_drift.recording.names import folder_name
-from mlflow_drift.recording.privacy import stored_ids
+from mlflow_drift.recording.privacy import require_hashing, stored_ids
 from mlflow_drift.recording.selecting import Selection, any_of
 from mlflow_drift.recording.shipping import ship
 from mlflow_drift.recording.spool import live_writers, segments
@@ -82,6 +82,8 @@ def erase(
         If the condition is wrong, or holds for every row whatever it is, or both ways of choosing are given, or none.
     NotFoundError
         If nothing is recorded for that model.
+    ConfigError
+        If the log holds hashed ids and the configuration here does not hash them.
     UnreachableError
         If the log cannot be read or written.
 
@@ -196,6 +198,8 @@ class _Search:
 
 
 def _matcher(ids: Sequence[str], name: str, settings: Settings, requests: DeltaTable | None) -> Matcher:
+    if requests is not None:
+        require_hashing(ids, requests.to_pyarrow_dataset(), name, settings)
     if stored_ids(ids, name, settings) == list(ids):
         wanted = pa.array(ids, pa.string())
         return lambda stored: pc.or_(
@@ -203,7 +207,8 @@ def _matcher(ids: Sequence[str], name: str, settings: Settings, requests: DeltaT
         )
     rows = 0 if requests is None else Selection(requests, "TRUE", checked=True).most("row") + 1
     spelt = [*ids, *(f"{key}:{row}" for key in ids for row in range(rows))]
-    hashed = pa.array(stored_ids(spelt, name, settings), pa.string())
+    # In clear, too: the rule may be younger than the rows.
+    hashed = pa.array([*spelt, *stored_ids(spelt, name, settings)], pa.string())
     return lambda stored: pc.is_in(stored, hashed)
 
 
@@ -240,9 +245,10 @@ def _rules(settings: Settings, name: str, where: str) -> list[str]:
     """Say which columns of a condition are recorded otherwise than they were sent."""
     rules = settings.recording_of(name).columns
     return [
-        f"{column} is recorded by the rule {rule!r}: a condition sees what that leaves of it"
+        f"{column} is recorded by the rule {rule!r}: a condition sees what that leaves of it, which "
+        f"mlflow_drift.recording.stored_value({name!r}, {column!r}, …) returns in Python"
         for column, rule in rules.items()
-        if re.search(rf"\b{re.escape(column)}\b", where)
+        if rule != "keep" and re.search(rf"\b{re.escape(column)}\b", where, re.IGNORECASE)
     ]
 
 

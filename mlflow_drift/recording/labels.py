@@ -16,7 +16,7 @@ from mlflow_drift.inputs import check_name
 from mlflow_drift.recording.files import data_files
 from mlflow_drift.recording.lazy_ids import RowIds
 from mlflow_drift.recording.outcomes import check_ids
-from mlflow_drift.recording.privacy import stored_ids
+from mlflow_drift.recording.privacy import require_hashing, stored_ids
 from mlflow_drift.recording.table import OUTCOMES, arrow_schema, open_table, table_place
 
 __all__ = ["known_labels", "label_history"]
@@ -54,6 +54,8 @@ def label_history(name: str, request_ids: Any = None, *, settings: Settings | No
             f"name: no outcome of {name!r} is logged in {settings.log_uri}. Log some with mlflow_drift.log_outcomes "
             "or `mlflow-drift outcomes`."
         )
+    if request_ids is not None:
+        require_hashing(list(request_ids), data_files(table, place.options).dataset(), name, settings)
     wanted = None if ids is None else ds.field("request_id").isin(pa.array(sorted(set(ids)), pa.string()))
     found = data_files(table, place.options).dataset().to_table(filter=wanted)
     found = found.sort_by([("logged_at", "ascending"), ("row", "ascending")])

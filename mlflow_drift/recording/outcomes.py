@@ -18,7 +18,7 @@ from mlflow_drift.errors import DriftError, InvalidInputError, NotFoundError, Un
 from mlflow_drift.inputs import as_labels, check_name
 from mlflow_drift.models import model_exists
 from mlflow_drift.recording.files import data_files
-from mlflow_drift.recording.privacy import stored_ids
+from mlflow_drift.recording.privacy import require_hashing, stored_ids
 from mlflow_drift.recording.shipping import ship
 from mlflow_drift.recording.table import (
     OUTCOMES,
@@ -91,6 +91,8 @@ def log_outcomes(
         If an input is empty, of the wrong type, or the lengths differ.
     NotFoundError
         If no such model is recorded or registered.
+    ConfigError
+        If the log holds hashed ids and the configuration here does not hash them.
     """
     settings = settings or Settings.load()
     check_name(name)
@@ -99,6 +101,7 @@ def log_outcomes(
     moments = _moments(times, len(ids))
     keys = pa.array(stored_ids(ids, name, settings), pa.string())
     ship(settings, model=name)
+    _require_hashing(ids, name, settings)
     recorded = _seen(table_place(settings, name, REQUESTS), keys)
     if recorded is None:
         _require_known_model(name)
@@ -130,6 +133,13 @@ def _seen(place: Place, keys: pa.Array) -> np.ndarray[Any, Any] | None:
     seen = np.zeros(len(keys), dtype=bool)
     seen[met["position"].to_numpy()] = True
     return seen
+
+
+def _require_hashing(ids: list[str], name: str, settings: Settings) -> None:
+    place = table_place(settings, name, REQUESTS)
+    table = open_table(place)
+    if table is not None:
+        require_hashing(ids, data_files(table, place.options).dataset(), name, settings)
 
 
 def _distinct(keys: pa.Array, chosen: np.ndarray[Any, Any]) -> int:

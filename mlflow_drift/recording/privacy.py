@@ -7,20 +7,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+import pyarrow.dataset as ds
 
-from mlflow_drift.config import REQUEST_ID, ColumnRule, Settings
+from mlflow_drift.config import REQUEST_ID, ColumnRule, Settings, folded
 from mlflow_drift.errors import ConfigError
 from mlflow_drift.hooks.parts import Redactor
 from mlflow_drift.recording.arrays import as_array, as_columns
 from mlflow_drift.recording.ids import new_request_id, row_ids
-from mlflow_drift.recording.redaction import INPUT, OUTPUT, Note, Redaction
+from mlflow_drift.recording.redaction import INPUT, OUTPUT, UNMATCHED, Note, Redaction
 from mlflow_drift.recording.rules import digest
 
-__all__ = ["Privacy", "protected", "stored_ids"]
+__all__ = ["Privacy", "protected", "require_hashing", "stored_ids", "stored_value"]
 
 logger = logging.getLogger(__name__)
 
 NO_KEY = "hash without MLFLOW_DRIFT_HASH_KEY"
+
+HASHED = "hmac-"
+"""What a hashed id begins with, so that the log tells by itself that its ids are hashed."""
 
 
 def stored_ids(ids: Sequence[str], model: str, settings: Settings) -> list[str]:
@@ -50,7 +54,7 @@ def stored_ids(ids: Sequence[str], model: str, settings: Settings) -> list[str]:
     ['b:0']
     >>> hashing = Settings.load({"MLFLOW_DRIFT_COLUMNS": "request_id=hash", "MLFLOW_DRIFT_HASH_KEY": "k"}, file=None)
     >>> stored_ids(["b:0"], "churn", hashing)
-    ['e5e40bb80db1a79a4e1628846b4b34bf']
+    ['hmac-e5e40bb80db1a79a4e1628846b4b34bf']
     """
     if REQUEST_ID not in settings.recording_of(model).rules:
         return list(ids)
@@ -60,6 +64,74 @@ def stored_ids(ids: Sequence[str], model: str, settings: Settings) -> list[str]:
             "Set it to the secret of the serving processes."
         )
     return hashed_ids(ids, settings.hash_key.encode())
+
+
+def require_hashing(ids: Sequence[str], stored: ds.Dataset, model: str, settings: Settings) -> None:
+    """Refuse ids in clear where the log holds hashed ones and the configuration here does not hash them.
+
+    Parameters
+    ----------
+    ids : sequence of n str
+        As a user gives them; those that the log shows, which are hashed already, are welcome.
+    stored : Dataset
+        A table of the log.
+    model : str
+        The registered model's name.
+    settings : Settings
+        Where the rule is.
+
+    Raises
+    ------
+    ConfigError
+        If such ids could never meet their rows.
+    """
+    if REQUEST_ID in settings.recording_of(model).rules or all(key.startswith(HASHED) for key in ids):
+        return
+    # A range, not a prefix, so that the files' statistics tell at once where there is none.
+    hashed = (ds.field("request_id") >= HASHED) & (ds.field("request_id") < HASHED + "g")
+    if stored.head(1, columns=["request_id"], filter=hashed).num_rows:
+        raise ConfigError(
+            f"request_id: must be hashed as the serving processes of {model!r} do, whose log holds hashed ids; got a "
+            'configuration without that rule. Set MLFLOW_DRIFT_COLUMNS="request_id=hash" (or request_id = "hash" '
+            "under [recording.columns]) and MLFLOW_DRIFT_HASH_KEY as they have it."
+        )
+
+
+def stored_value(model: str, column: str, value: Any, settings: Settings | None = None) -> Any:
+    """Return what the log holds in a column for a value, to be used in a condition.
+
+    Parameters
+    ----------
+    model : str
+        The registered model's name.
+    column : str
+        An input column, or ``request_id``.
+    value : object
+        As it was sent.
+    settings : Settings, optional
+        Where the rules and the key are; default: from the environment.
+
+    Raises
+    ------
+    ConfigError
+        If the column is left out of the log, or its rule cannot be applied.
+
+    Examples
+    --------
+    >>> settings = Settings.load({"MLFLOW_DRIFT_COLUMNS": "email=hash", "MLFLOW_DRIFT_HASH_KEY": "secret"}, file=None)
+    >>> stored_value("churn", "email", "anna@example.org", settings)
+    'aba63b38a4e2ee143bcebe78504c1ce4'
+    """
+    settings = settings or Settings.load()
+    if column == REQUEST_ID:
+        return stored_ids([str(value)], model, settings)[0]
+    left = protected(pd.DataFrame({column: [value]}), model, settings)
+    if left.empty:
+        raise ConfigError(
+            f"column: must be one that the log holds; got {column!r}, which is left out by its rule, or for want of "
+            "MLFLOW_DRIFT_HASH_KEY. Choose another, or set the key of the serving processes."
+        )
+    return left[column].tolist()[0]
 
 
 def protected(frame: pd.DataFrame, model: str, settings: Settings) -> pd.DataFrame:
@@ -124,12 +196,14 @@ class Privacy:
         self._model = model
         self._key = _key(settings)
         # The ids' own rule, else the one of the column that they come from, which is then looked for nowhere else.
-        own = rules.pop(id_column, None) if id_column is not None else None
+        meant = [name for name in rules if id_column is not None and folded(name) == folded(id_column)]
+        own = rules.pop(meant[0]) if meant else None
         self._id_rule = rules.pop(REQUEST_ID, own)
         self._redaction = Redaction(
             rules, redactors, key=self._key, names_for=names_for, feature_names=feature_names
         )
-        self._unchecked = bool(rules)
+        self._misspelt = settings.misspelt(model)
+        self._unchecked = bool(rules) or self._misspelt is not None
         self._announce(rules, id_column if own is not None and self._id_rule is own else None)
 
     def _announce(self, rules: Mapping[str, ColumnRule], id_column: str | None) -> None:
@@ -142,6 +216,14 @@ class Privacy:
                 ", ".join(hashed),
                 self._model,
             )
+        if self._misspelt is not None:
+            logger.warning(
+                "[recording.models.%s] does not hold for %s; correct its name, or, where it means another model, "
+                "write an empty [recording.models.%s]",
+                self._misspelt,
+                self._model,
+                self._model,
+            )
         if id_column is not None:
             logger.warning(
                 "the rule of %s holds for the request ids of %s, which it holds; "
@@ -152,7 +234,7 @@ class Privacy:
 
     def __bool__(self) -> bool:
         """Whether there is anything to apply."""
-        return bool(self._redaction) or self._id_rule is not None
+        return bool(self._redaction) or self._id_rule is not None or self._unchecked
 
     def apply(self, data: Any, prediction: Any, ids: Any, note: Note) -> tuple[Any, Any, Any]:
         """Return what may be written of a request.
@@ -171,18 +253,18 @@ class Privacy:
         TypeError
             If the data are of a kind that is not recorded.
         """
-        if self._unchecked:
-            self._unchecked = False
-            self._check_names(data, prediction)
         if self._id_rule is not None:
             ids = self._ids(ids, data, note)
-        data = self._redaction.apply(data, INPUT, note)
+        left = self._redaction.apply(data, INPUT, note)
         try:
-            prediction = self._redaction.apply(prediction, OUTPUT, note)
-        except (TypeError, ValueError):  # of a kind that is not recorded; the input is recorded without it
+            answer = self._redaction.apply(prediction, OUTPUT, note)
+        except (TypeError, ValueError, RecursionError):  # of a kind that is not recorded; the input is
             note("prediction", "unsupported")
-            prediction = None
-        return data, prediction, ids
+            prediction = answer = None
+        if self._unchecked:
+            self._unchecked = False
+            self._check_names(data, prediction, note)
+        return left, answer, ids
 
     def _ids(self, ids: Any, data: Any, note: Note) -> Any:
         assert self._id_rule is not None
@@ -196,9 +278,13 @@ class Privacy:
         hashed = hashed_ids(row_ids(ids, _count(data)), self._key)
         return hashed[0] if len(hashed) == 1 else hashed
 
-    def _check_names(self, data: Any, prediction: Any) -> None:
-        """Say which rules apply to nothing: a name that is mistyped protects no one."""
+    def _check_names(self, data: Any, prediction: Any, note: Note) -> None:
+        """Say and count which rules apply to nothing: a name that is mistyped protects no one."""
+        if self._misspelt is not None:
+            note(f"[recording.models.{self._misspelt}]", UNMATCHED)
         unmatched, known = self._redaction.unmatched(data, prediction)
+        for name in unmatched:
+            note(name, UNMATCHED)
         if unmatched:
             logger.warning(
                 "the rules of %s apply to no column of %s and protect nothing; its columns are %s",
@@ -210,7 +296,7 @@ class Privacy:
 
 def hashed_ids(ids: Iterable[Any], key: bytes) -> list[str]:
     """Return the keyed hash of each id, as UTF-8 holds it."""
-    return [digest(key, str(name).encode("utf-8", "replace").decode()) for name in ids]
+    return [HASHED + digest(key, str(name).encode("utf-8", "replace").decode()) for name in ids]
 
 
 def _key(settings: Settings) -> bytes | None:

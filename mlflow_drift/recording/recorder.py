@@ -23,7 +23,7 @@ from mlflow_drift.recording.ids import new_request_id
 from mlflow_drift.recording.keeper import keep
 from mlflow_drift.recording.names import folder_name
 from mlflow_drift.recording.privacy import Privacy
-from mlflow_drift.recording.redaction import KEPT_BACK
+from mlflow_drift.recording.redaction import KEPT_BACK, UNMATCHED
 from mlflow_drift.recording.sampling import in_sample, sampled_rows, take
 from mlflow_drift.recording.spool import writer_for
 
@@ -230,8 +230,9 @@ class Recorder:
         return False
 
     def _leave_out(self, column: str, cause: str, detail: str = "") -> None:
-        """Count a column that could not be recorded; what a redactor keeps back is worth no line in the log."""
-        said = "" if cause == KEPT_BACK else f"{column}: {cause}" + (f", {detail}" if detail else "")
+        """Count a column that could not be recorded; what a redactor means, or a warning told, needs no line."""
+        told = cause in (KEPT_BACK, UNMATCHED)
+        said = "" if told else f"{column}: {cause}" + (f", {detail}" if detail else "")
         self._count("left out", self.stats.dropped_columns, f"{column}: {cause}", said)
 
     def _count(self, kind: str, counter: Counter[str], cause: str, said: str) -> None:

@@ -13,19 +13,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlflow_drift.config import REQUEST_ID, ColumnRule
+from mlflow_drift.config import REQUEST_ID, ColumnRule, folded
 from mlflow_drift.hooks.parts import Redactor
-from mlflow_drift.recording.arrays import as_array, as_columns
+from mlflow_drift.recording.arrays import as_array, as_columns, is_tensor
 from mlflow_drift.recording.blocks import Overlay
 from mlflow_drift.recording.names import PREDICTION, prediction_column
-from mlflow_drift.recording.rules import CannotApplyError, apply_rule
+from mlflow_drift.recording.nested import Nested
+from mlflow_drift.recording.rules import CannotApplyError, apply_rule, text_of
 
-__all__ = ["INPUT", "KEPT_BACK", "OUTPUT", "Note", "Redaction"]
+__all__ = ["INPUT", "KEPT_BACK", "OUTPUT", "UNMATCHED", "Note", "Redaction"]
 
 INPUT, OUTPUT = "x", ""
 """The encoder's stems: what a column without a name is numbered after."""
 
 KEPT_BACK = "kept back"
+
+UNMATCHED = "no such column"
+"""The cause counted once a recorder for a rule, or a table of rules, that its first request has nothing for."""
 
 Note = Callable[[str, str], None]
 """Is told the column and the cause where one is left out, other than by a rule to drop it."""
@@ -42,7 +46,7 @@ class _Plan:
     rules : mapping of position to ColumnRule
         Those that have one.
     matched : frozenset of str
-        The rules' own names for them.
+        The rules' own names for them, folded.
     """
 
     names: tuple[str, ...]
@@ -59,7 +63,9 @@ class Redaction:
     ----------
     rules : mapping of column to ColumnRule
         For input and output columns: an output has its own name, ``prediction_<name>``, and ``prediction``, which
-        stands for all of them. An array's columns have the names of the features, and x0, x1, …
+        stands for all of them. An array's columns have the names of the features, and x0, x1, … Each level of a
+        MultiIndex is a name, and so is each key of a mapping that lies in a cell. Case does not matter, nor do
+        spaces around a name.
     redactors : sequence of Redactor
         Each sees every column that the rules left.
     key : bytes, optional
@@ -86,11 +92,14 @@ class Redaction:
         names_for: Callable[[Any, str], tuple[str, ...]] | None = None,
         feature_names: Sequence[str] | None = None,
     ) -> None:
-        self._rules = {name: rule for name, rule in rules.items() if name != REQUEST_ID}
+        rules = {name: rule for name, rule in rules.items() if name != REQUEST_ID}
+        self._rules = {folded(name): rule for name, rule in rules.items()}
+        self._written = {folded(name): name for name in rules}
+        self._met_inside: set[str] = set()
         self._redactors = tuple(redactors)
         self._key = key
         self._names_for = names_for or _numbered
-        self._feature_names = feature_names
+        self._features = None if feature_names is None else set(map(folded, feature_names))
         self._plans: dict[tuple[str, int], tuple[Any, _Plan]] = {}
 
     def __bool__(self) -> bool:
@@ -122,6 +131,8 @@ class Redaction:
         """
         if value is None:
             return None
+        if self._rules:
+            value = Nested(self._rule_inside, self._key, note).apply(value)
         plan = self._plan_of(value, stem)
         if not plan.rules and not self._redactors:
             return value
@@ -136,19 +147,19 @@ class Redaction:
         return self._mapped(value, plan, stem, note)
 
     def unmatched(self, data: Any, prediction: Any) -> tuple[list[str], list[str]]:
-        """Return the rules that apply to no column of this request, and the columns that it has."""
+        """Return the rules that apply to no column of this request, once it was protected, and the columns it has."""
         plans = [
             self._plan_of(value, stem)
             for value, stem in ((data, INPUT), (prediction, OUTPUT))
             if value is not None
         ]
-        matched = set().union(*(plan.matched for plan in plans))
+        matched = self._met_inside.union(*(plan.matched for plan in plans))
         known = [
             name if stem == INPUT else PREDICTION if len(plan.names) == 1 else prediction_column(name)
             for plan, stem in zip(plans, (INPUT, OUTPUT), strict=False)
             for name in plan.names
         ]
-        return [name for name in self._rules if name not in matched], known
+        return [written for name, written in self._written.items() if name not in matched], known
 
     def frame(self, frame: pd.DataFrame, note: Note) -> pd.DataFrame:
         """Return what may be written of an input frame, as a frame."""
@@ -205,11 +216,11 @@ class Redaction:
         if isinstance(value, pd.DataFrame):
             return self._plan(value.columns, stem)
         if isinstance(value, Mapping):
-            return self._plan(tuple(map(str, value)), stem)
+            return self._plan(tuple(map(_label, value)), stem)
         if isinstance(value, np.ndarray) and value.dtype.names is not None:
             return self._plan(value.dtype.names, stem)
         if isinstance(value, (pd.Series, pd.Index)):
-            return self._plan((f"{stem}0" if value.name is None else str(value.name),), stem)
+            return self._plan((f"{stem}0" if value.name is None else _label(value.name),), stem)
         names = self._names_for(_array(value), stem)
         return self._plan(names, stem, unnamed=stem == INPUT)
 
@@ -221,37 +232,52 @@ class Redaction:
             last[0] is names or (last[0].equals(names) if isinstance(names, pd.Index) else last[0] == names)
         ):
             return last[1]
-        plan = self._made(tuple(map(str, names)), stem, unnamed=unnamed)
+        plan = self._made(tuple(names), stem, unnamed=unnamed)
         self._plans[key] = (names, plan)
         return plan
 
-    def _made(self, names: tuple[str, ...], stem: str, *, unnamed: bool) -> _Plan:
+    def _rule_inside(self, key: str) -> ColumnRule | None:
+        name = folded(key)
+        if name in self._rules:
+            self._met_inside.add(name)
+        return self._rules.get(name)
+
+    def _made(self, labels: tuple[Any, ...], stem: str, *, unnamed: bool) -> _Plan:
+        names = tuple(map(str, labels))
         rules: dict[int, ColumnRule] = {}
         matched: set[str] = set()
-        for j, name in enumerate(names):
-            aliases = [name]
+        for j, label in enumerate(labels):
+            aliases = [names[j], *(map(str, reversed(label)) if isinstance(label, tuple) else ())]
             if stem == OUTPUT:
-                aliases += [f"{PREDICTION}_{name}", prediction_column(name), PREDICTION]
+                aliases += [
+                    alias for name in aliases for alias in (f"{PREDICTION}_{name}", prediction_column(name))
+                ]
+                aliases.append(PREDICTION)
             elif unnamed:
                 aliases += [f"{INPUT}{j}", INPUT] if len(names) == 1 else [f"{INPUT}{j}"]
-            found = [alias for alias in aliases if alias in self._rules]
+            found = [alias for alias in map(folded, aliases) if alias in self._rules]
             matched.update(found)
             if found:
                 rules[j] = self._rules[found[0]]
         if unnamed and self._lost_names(matched):
             rules = {j: ColumnRule("unnamed") for j in range(len(names))}
+            matched.update(self._rules)  # nothing that they mean is written
         return _Plan(names, rules, frozenset(matched))
 
     def _lost_names(self, matched: set[str]) -> bool:
         """Say whether a rule means a feature that could be any column of an array, its names not being known."""
-        if self._feature_names is None:
+        if self._features is None:
             return False
         open_rules = [name for name in self._rules if name not in matched and not name.startswith(PREDICTION)]
-        return any(not self._feature_names or name in self._feature_names for name in open_rules)
+        return any(not self._features or name in self._features for name in open_rules)
 
 
 def _numbered(array: Any, stem: str) -> tuple[str, ...]:
     return tuple(f"{stem}{j}" for j in range(array.shape[1] if array.ndim == 2 else 1))
+
+
+def _label(name: Any) -> Any:
+    return name if isinstance(name, tuple) else str(name)
 
 
 def _array(value: Any) -> Any:
@@ -312,11 +338,32 @@ def _redacted(redactor: Redactor, name: str, column: Any, note: Note) -> Any:
         answer = redactor.redact(name, series)
         if answer is None:
             return note(name, KEPT_BACK)
+        if not (isinstance(answer, (list, tuple)) or hasattr(answer, "__array__")):
+            return note(name, f"{redactor.name} returned a {type(answer).__name__} for a column")
+        answer = _bare(answer, column)
         if len(answer) != rows:
             return note(name, f"{redactor.name} returned {len(answer)} values for {rows}")
-        return _bare(answer, column)
-    except Exception as error:  # noqa: BLE001 - a broken rule of privacy must not let the value through
+        odd = _without_text(answer)
+        return answer if odd is None else note(name, f"{redactor.name} returned values of type {odd}")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - nothing, not even SystemExit, may let the value through or reach the caller
         return note(name, f"{redactor.name} raised {type(error).__name__}")
+
+
+def _without_text(values: Any) -> str | None:
+    """Return the type of a value that can be told in no way but by its place in memory."""
+    if not pd.api.types.is_object_dtype(values):
+        return None
+    for kind, value in {type(value): value for value in np.asarray(values).ravel()}.items():
+        if not (
+            value is None or value is pd.NA or isinstance(value, (Mapping, list, tuple)) or is_tensor(value)
+        ):
+            try:
+                text_of(value)
+            except CannotApplyError:
+                return kind.__name__
+    return None
 
 
 def _bare(values: Any, before: Any) -> Any:

@@ -114,10 +114,24 @@ def test_without_mlflow_it_tells_what_this_machine_knows(settings):
         model_status("nobody")
 
 
-def test_an_unknown_model_is_an_error_even_where_it_was_recorded(settings):
-    Recorder("gone", "1", settings=settings).record({"a": [1.0]}, None)
-    with pytest.raises(NotFoundError, match="gone"):
-        model_status("gone")
+def test_whatever_was_recorded_is_shown_though_no_such_model_is_registered(settings):
+    with pytest.raises(NotFoundError, match="m-1"):
+        model_status("m-1")
+    recorder = Recorder("m-1", None, settings=settings)
+    recorder.record(object(), None)
+    counts.publish()
+    found = model_status("m-1")
+    assert found["recording"]["lost"] == {"unsupported": 1}
+    assert "no model 'm-1' is registered" in found["missing"][0]
+    result = CliRunner().invoke(main, ["status", "m-1"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "1 unsupported" in result.output
+    recorder.record({"a": [1.0]}, None)
+    ship(settings)
+    shutil.rmtree(settings.spool_dir)
+    assert model_status("m-1")["rows_recorded"] == 1, "the log alone tells of it"
+    with pytest.raises(NotFoundError, match="m-2"):
+        model_status("m-2")
 
 
 def test_rules_and_quarantine_are_shown(settings):
@@ -130,7 +144,23 @@ def test_rules_and_quarantine_are_shown(settings):
     (folder / "notes.seg").write_bytes(b"dear diary")
     ship(settings)
     found = model_status("churn", ruled)["recording"]
-    assert (found["sample"], found["retention_days"]) == (0.5, 90)
+    assert found["configured_here"] == {"sample": 0.5, "retention_days": 90}
     assert (found["spool"]["quarantined_files"], found["spool"]["quarantined_bytes"]) == (1, 10)
     result = CliRunner().invoke(main, ["status", "churn"], catch_exceptions=False)
     assert "1 files, 10 bytes" in result.output
+
+
+def test_a_sample_of_other_processes_is_not_contradicted(settings):
+    ruled = dataclasses.replace(settings, recording=dataclasses.replace(settings.recording, sample=1e-9))
+    recorder = Recorder("churn", "1", settings=ruled)
+    for number in range(3):
+        recorder.record({"a": [1.0]}, None, request_ids=f"r{number}")
+    counts.publish()
+    output = CliRunner().invoke(main, ["status", "churn"], catch_exceptions=False).output
+    lines = {line.split("  ")[0].strip(" │|"): line for line in output.splitlines()}
+    [line] = [line for line in lines.values() if "requests sampled out" in line]
+    assert "3" in line
+    assert "(sample" not in output
+    assert any(
+        "as configured in this shell" in line and "sample 1, kept for ever" in line for line in lines.values()
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 import sys
@@ -9,18 +10,30 @@ import threading
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from mlflow_drift.config import Settings
+from mlflow_drift.config import RecordingSettings, Settings
 from mlflow_drift.errors import ConfigError
 from mlflow_drift.hooks import reset_manager
-from mlflow_drift.recording import Recorder, keeper, log_outcomes, new_request_id, read_window, row_ids, ship
+from mlflow_drift.recording import (
+    Recorder,
+    erase,
+    keeper,
+    label_history,
+    log_outcomes,
+    new_request_id,
+    read_window,
+    row_ids,
+    ship,
+    stored_value,
+)
 from mlflow_drift.recording import recorder as recorder_module
-from mlflow_drift.recording.counts import publish
-from mlflow_drift.recording.privacy import protected, stored_ids
+from mlflow_drift.recording.counts import publish, read_counts
+from mlflow_drift.recording.privacy import HASHED, protected, stored_ids
 from mlflow_drift.recording.rules import digest
 
 KEY = "a key of the test"
@@ -267,7 +280,7 @@ def test_hashed_ids_join_their_labels(settings):
     assert dict(zip(window.request_ids, window.labels, strict=True)) == dict(
         zip(stored_ids(ids, "churn", own), [1, 2, 3, 4, 5, 6], strict=True)
     )
-    assert window.request_ids[0] == digest(KEY.encode(), "SECRETanna:0")
+    assert window.request_ids[0] == HASHED + digest(KEY.encode(), "SECRETanna:0")
     assert not traces(written(settings.home))
 
 
@@ -292,7 +305,7 @@ def test_a_rule_for_the_column_of_the_ids_holds_for_the_ids(settings, caplog, ru
     assert "protect nothing" not in caplog.text
     window = read_window("churn", settings=own)
     if rule == "hash":
-        assert list(window.request_ids) == [digest(KEY.encode(), secret) for secret in SECRETS]
+        assert list(window.request_ids) == [HASHED + digest(KEY.encode(), secret) for secret in SECRETS]
     assert not traces(written(settings.home))
 
 
@@ -518,3 +531,229 @@ def test_reference_rows_become_what_recorded_ones_became(settings):
     pd.testing.assert_frame_equal(
         protected(data, "churn", own), read_window("churn", settings=own).features, check_dtype=False
     )
+
+
+# --- names that are nearly right
+
+
+MISSPELT = {
+    "case": (lambda: frame(Email=SECRETS), "email"),
+    "spaces": (lambda: frame(**{" email ": SECRETS}), "email"),
+    "both in the rule": (lambda: frame(email=SECRETS), " EMAIL"),
+    "level": (
+        lambda: pd.DataFrame(list(zip([1, 2, 3], SECRETS, strict=True)), columns=pd.MultiIndex.from_tuples([("u", "a"), ("u", "email")])),
+        "email",
+    ),
+    "level of a key": (lambda: {("u", "a"): [1, 2, 3], ("u", "Email"): SECRETS}, "email"),
+    "series": (lambda: pd.Series(SECRETS, name=("u", "email")), "email"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("side", "rule"), [("input", "drop"), ("output", "hash")])
+@pytest.mark.parametrize("case", MISSPELT)
+def test_names_are_compared_without_case_spaces_and_levels(settings, caplog, case, side, rule):
+    value, name = MISSPELT[case]
+    # Not through the variable, which strips names.
+    own = dataclasses.replace(
+        private(settings.home, {}), recording=RecordingSettings(columns={name: rule}, ship_every=3600)
+    )
+    recorder = Recorder("churn", "1", settings=own)
+    assert recorder.record(*((value(), [1, 2, 3]) if side == "input" else ([1, 2, 3], value())))
+    ship(own)
+    assert not traces(written(settings.home) + caplog.text.encode())
+    assert not recorder.stats.dropped_columns
+    assert "protect nothing" not in caplog.text
+
+
+def test_an_array_goes_by_the_features_names_whatever_their_case(settings):
+    own = private(settings.home, {"income": "drop"})
+    recorder = Recorder("churn", "1", feature_names=["Age", "Income"], settings=own)
+    assert recorder.record(np.column_stack([[1.0, 2.0, 3.0], NUMBERS]), None)
+    assert not traces(written(settings.home))
+
+
+def test_a_rule_for_the_ids_holds_whatever_its_case(settings):
+    for name, column in (("Request_ID", None), ("Customer ", "customer")):
+        own = private(settings.home, {name: "hash"})
+        assert Recorder("churn", "1", id_column=column, settings=own).record(
+            frame(), None, request_ids=SECRETS
+        )
+    assert not traces(written(settings.home))
+
+
+def test_a_rule_that_met_no_column_is_counted_once(settings):
+    own = private(settings.home, {"emial": "drop", "age": "mask"})
+    recorder = Recorder("churn", "1", settings=own)
+    for _ in range(3):
+        assert recorder.record(frame(email=1), [1, 2, 3])
+    assert recorder.stats.dropped_columns == {"emial: no such column": 1}
+    publish()
+    assert read_counts(own, "churn").total.dropped_columns == {"emial: no such column": 1}
+
+
+@pytest.mark.parametrize("table", ["adlut", "Adult", "adult "])
+def test_a_table_of_a_name_that_no_model_has_is_pointed_out(settings, tmp_path, caplog, table):
+    file = tmp_path / "mlflow-drift.toml"
+    file.write_text(f'[recording.models."{table}".columns]\nname = "drop"\n')
+    own = Settings.load({"MLFLOW_DRIFT_HOME": str(settings.home)}, file=file)
+    recorder = Recorder("adult", "1", settings=own)
+    assert [line for line in caplog.messages if table in line and "does not hold for adult" in line]
+    for _ in range(2):
+        assert recorder.record(frame(), None)
+    assert recorder.stats.dropped_columns == {f"[recording.models.{table}]: no such column": 1}
+    caplog.clear()
+    file.write_text(file.read_text() + "[recording.models.adult]\n")
+    for model in ("adult", "churn", table):
+        Recorder(model, "1", settings=Settings.load({"MLFLOW_DRIFT_HOME": str(settings.home)}, file=file))
+    assert not caplog.messages
+
+
+# --- mappings in cells
+
+
+class Answer:
+    """Tells its fields as Pydantic's models do."""
+
+    def __init__(self, secret):
+        self.secret = secret
+
+    def model_dump(self):
+        return {"email": self.secret, "score": 0.5}
+
+
+NESTED = {
+    "list of dicts": lambda: [{"Email": secret, "score": 0.5} for secret in SECRETS],
+    "matrix of dicts": lambda: [[{"email": secret, "score": 0.5}] for secret in SECRETS],
+    "deeper": lambda: [{"to": [{"user": {"email": secret}, "score": 0.5}]} for secret in SECRETS],
+    "column": lambda: pd.DataFrame({"who": [{"email": secret, "score": 0.5} for secret in SECRETS]}),
+    "series": lambda: pd.Series([[{"email": secret, "score": 0.5}] for secret in SECRETS], name="who"),
+    "mapping": lambda: {"who": [{"email": secret, "score": 0.5} for secret in SECRETS]},
+    "array": lambda: np.array([{"email": secret, "score": 0.5} for secret in SECRETS], dtype=object),
+    "models": lambda: [Answer(secret) for secret in SECRETS],
+    "struct": lambda: pd.DataFrame(
+        {
+            "who": pd.array(
+                [{"email": secret, "score": 0.5} for secret in SECRETS],
+                dtype=pd.ArrowDtype(pa.struct([("email", pa.string()), ("score", pa.float64())])),
+            )
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("side", ["input", "output"])
+@pytest.mark.parametrize(
+    ("shape", "rule"), zip(NESTED, itertools.cycle(["drop", "hash", "mask", "bucket:10"]), strict=False)
+)
+def test_rules_hold_inside_of_cells(settings, caplog, shape, side, rule):
+    value = NESTED[shape]()
+    before = repr(value)
+    recorder = Recorder("churn", "1", settings=private(settings.home, {"email": rule}))
+    assert recorder.record(*((value, [1, 2, 3]) if side == "input" else ([1, 2, 3], value)))
+    assert repr(value) == before
+    ship(settings)
+    found = written(settings.home)
+    assert not traces(found + caplog.text.encode())
+    assert b"0.5" in found  # the rest of the cell stays
+    cause = {"email: bucket of what is no number": 3} if rule == "bucket:10" else {}
+    assert {name.lower(): n for name, n in recorder.stats.dropped_columns.items()} == cause
+    assert "protect nothing" not in caplog.text
+
+
+def test_a_mapping_that_holds_itself_takes_the_answer_only(settings):
+    endless: dict[str, object] = {}
+    endless["self"] = endless
+    recorder = Recorder("churn", "1", settings=private(settings.home, {"email": "drop", "age": "mask"}))
+    assert recorder.record(frame(), [endless] * 3)
+    assert recorder.stats.dropped_columns["prediction: unsupported"] == 1
+
+
+# --- what redactors may return
+
+
+def exiting(column, values):
+    raise SystemExit(1)
+
+
+def closing(column, values):
+    raise GeneratorExit
+
+
+NO_COLUMNS = {
+    "returned a str for a column": lambda column, values: "abc",
+    "returned a dict for a column": lambda column, values: {1: 1, 2: 2, 3: 3},
+    "returned a set for a column": lambda column, values: {1, 2, 3},
+    "returned a generator for a column": lambda column, values: (value for value in values),
+    "returned a int for a column": lambda column, values: 3,
+    "returned 1 values for 3": lambda column, values: np.array(3),
+    "returned 2 values for 3": lambda column, values: values[:2],
+    "returned values of type object": lambda column, values: [object()] * 3,
+    "returned values of type set": lambda column, values: [1, None, {1}],
+    "raised SystemExit": exiting,
+    "raised GeneratorExit": closing,
+}
+
+
+@pytest.mark.parametrize("cause", NO_COLUMNS)
+@pytest.mark.parametrize("kind", [dict, pd.DataFrame])
+def test_what_is_no_column_is_left_out_and_the_request_stays(settings, redacting, kind, cause):
+    redacting(lambda column, values: NO_COLUMNS[cause](column, values) if column == "name" else values)
+    recorder = Recorder("churn", "1", settings=settings)
+    assert recorder.record(kind({"age": [1, 2, 3], "name": SECRETS}), None)
+    assert recorder.stats.dropped_columns == {f"name: redacting {cause}": 1}
+    window = read_window("churn", settings=settings)
+    assert window.features.to_dict("list") == {"age": [1, 2, 3]}
+    assert not list((settings.home / "spool").rglob("quarantine/*"))
+
+
+def test_control_c_is_nobodys_loss(settings, redacting):
+    def interrupted(column, values):
+        raise KeyboardInterrupt
+
+    redacting(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Recorder("churn", "1", settings=settings).record(frame(), None)
+
+
+# --- a shell without the serving processes' rule
+
+
+def test_ids_in_clear_are_refused_where_the_log_holds_hashed_ones(settings):
+    hashing, plain = private(settings.home, {"request_id": "hash"}), private(settings.home, {}, key="")
+    Recorder("churn", "1", settings=hashing).record(frame(), None, request_ids="r")
+    ids = row_ids("r", 3)
+    way_out = r"^request_id: must be hashed .*MLFLOW_DRIFT_COLUMNS=\"request_id=hash\".*MLFLOW_DRIFT_HASH_KEY"
+    for own in (plain, private(settings.home, {})):
+        with pytest.raises(ConfigError, match=way_out):
+            log_outcomes("churn", ids, [0, 1, 0], settings=own)
+        with pytest.raises(ConfigError, match=way_out):
+            erase("churn", ids=["r"], dry_run=True, settings=own)
+    assert not (settings.home / "inference" / "churn" / "outcomes").exists()
+    assert log_outcomes("churn", ids, [0, 1, 0], settings=hashing).unknown == 0
+    with pytest.raises(ConfigError, match=way_out):
+        label_history("churn", ids, settings=plain)
+    stored = read_window("churn", settings=plain).request_ids.tolist()
+    assert log_outcomes("churn", stored, [1, 1, 1], settings=plain).duplicates == 3  # as the log shows them
+    assert erase("churn", ids=["r"], dry_run=True, settings=hashing).rows == 3
+
+
+def test_rows_from_before_the_rule_are_erased_too(settings):
+    hashing, plain = private(settings.home, {"request_id": "hash"}), private(settings.home, {}, key="")
+    for own in (plain, hashing):
+        Recorder("churn", "1", settings=own).record(frame(), None, request_ids="r")
+    assert erase("churn", ids=["r"], settings=hashing).rows == 6
+
+
+def test_a_condition_takes_the_stored_value(settings):
+    own = private(settings.home, {"email": "hash", "age": "bucket:10", "gone": "drop", "request_id": "hash"})
+    Recorder("churn", "1", settings=own).record(frame(email=SECRETS), None, request_ids="r")
+    found = stored_value("churn", "email", SECRETS[1], own)
+    assert erase("churn", where=f"email = '{found}'", dry_run=True, settings=own).rows == 1
+    assert stored_value("churn", "request_id", "r:1", own) in read_window("churn", settings=own).request_ids
+    assert stored_value("churn", "age", 39, own) == 30
+    assert stored_value("churn", "city", "Bonn", own) == "Bonn"
+    done = erase("churn", where="email = 'x'", dry_run=True, settings=own)
+    assert any("stored_value('churn', 'email', …)" in note for note in done.notes)
+    for column, keyed in (("gone", own), ("email", private(settings.home, {"email": "hash"}, key=""))):
+        with pytest.raises(ConfigError, match=r"^column: must be one that the log holds"):
+            stored_value("churn", column, "x", keyed)
