@@ -493,6 +493,9 @@ class Maintenance:
         Whether this only says what would be done.
     notes : tuple of str
         What is worth knowing besides.
+    chosen : mapping of str to object
+        How the rows were chosen, without what the rows say: ``by`` is "ids" (``ids``: how many), "where" or
+        "older_than" (``before``: the moment); empty if nothing was to be deleted.
     """
 
     kind: str
@@ -507,4 +510,5 @@ class Maintenance:
     gone_from_files_at: dt.datetime | None = None
     dry_run: bool = False
     notes: tuple[str, ...] = ()
+    chosen: Mapping[str, object] = field(default_factory=dict)
     created: dt.datetime = field(default_factory=utc_now)

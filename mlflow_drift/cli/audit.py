@@ -70,16 +70,25 @@ def _summary(payload: object) -> str:
         "p_value",
         "severity",
         "reason",
+        "by",
+        "ids",
+        "before",
+        "rows",
+        "labels",
+        "gone_from_files_at",
+        "files_before",
+        "files_after",
     )
-    pairs: list[str] = []
+    found: list[tuple[str, str | float]] = []
 
     def walk(value: object) -> None:
         if isinstance(value, dict):
             for key, item in value.items():
                 if key in wanted and isinstance(item, (str, int, float)):
-                    pairs.append(f"{key}={item if not isinstance(item, float) else round(item, 4)}")
+                    found.append((key, round(item, 4) if isinstance(item, float) else item))
                 elif isinstance(item, dict):
                     walk(item)
 
     walk(payload)
-    return " ".join(pairs)[:160]
+    found.sort(key=lambda pair: wanted.index(pair[0]))
+    return " ".join(f"{key}={item}" for key, item in found)[:200]

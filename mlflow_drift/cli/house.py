@@ -53,6 +53,7 @@ def expire(name: str, older_than: str, dry_run: bool, as_json: bool) -> int:
     "--id", "ids", multiple=True, metavar="ID", help="Erase this request, all its rows; repeatable."
 )
 @click.option("--where", metavar="SQL", help="Or erase the rows for which this holds.")
+@click.option("--all", "every_row", is_flag=True, help="Let --where hold for every recorded row.")
 @click.option("--now", is_flag=True, help="Remove the files at once instead of in a week.")
 @click.option("--quarantined", is_flag=True, help="Also remove damaged bytes, in which no row can be found.")
 @click.option("--dry-run", is_flag=True, help="Only count the rows.")
@@ -62,6 +63,7 @@ def erase(
     name: str,
     ids: tuple[str, ...],
     where: str | None,
+    every_row: bool,
     now: bool,
     quarantined: bool,
     dry_run: bool,
@@ -70,7 +72,8 @@ def erase(
 ) -> int:
     r"""Erase recorded rows of the model NAME and their labels, and say when they are gone from the files too.
 
-    --where takes SQL over the features' names and request_id, time, model_version, prediction and label.
+    --where takes SQL over the features' names and request_id, time, model_version, prediction and label. Names
+    such as "hours-per-week" stand in double quotes, text in single ones.
 
     \b
     Example:  mlflow-drift erase churn --id 4711 --id 4712
@@ -84,8 +87,16 @@ def erase(
             raise invalid(
                 "--yes", "must be given with --json", "neither it nor --dry-run", "Add one of them."
             )
-        _confirm(run(name, where=where, ids=ids, dry_run=True))
-    done = run(name, where=where, ids=ids, now=now, dry_run=dry_run, quarantined=quarantined)
+        _confirm(run(name, where=where, ids=ids, every_row=every_row, dry_run=True))
+    done = run(
+        name,
+        where=where,
+        ids=ids,
+        every_row=every_row,
+        now=now,
+        dry_run=dry_run,
+        quarantined=quarantined,
+    )
     return _show(done, as_json)
 
 

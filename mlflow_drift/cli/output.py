@@ -61,7 +61,7 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, A
 
     table = Table(title=title, title_justify="left")
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))
     Console().print(table)

@@ -11,6 +11,7 @@ import datetime as dt
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from mlflow_drift.errors import DriftError, UnreachableError
 from mlflow_drift.recording.selecting import Selection
 from mlflow_drift.recording.table import ATTEMPTS, Place, open_table, try_again
 
@@ -33,22 +34,36 @@ def delete_rows(place: Place, select: Callable[[DeltaTable], Selection | None]) 
     Raises
     ------
     UnreachableError
-        If the table cannot be written, or other writers are always first.
+        If the table cannot be written, or other writers are always first, or write such rows without end.
+    DriftError
+        If the rows chosen are there after they were deleted.
     """
-    deleted = failures = 0
-    while (table := open_table(place)) is not None and (chosen := select(table)) is not None:
-        days = chosen.days().to_pylist()
-        if not days:
-            break
-        for day in days:
-            try:
-                _rewrite(table, chosen, day)
-            except Exception as error:  # noqa: BLE001 - told apart there
-                failures += 1
-                try_again(place, error, failures)
-                break
-            deleted += day["n"]
-    return deleted
+    deleted = 0
+    after_ours = -1
+    for attempt in range(1, ATTEMPTS + 1):
+        table = open_table(place)
+        chosen = None if table is None else select(table)
+        days = [] if chosen is None else chosen.days().to_pylist()
+        if table is None or chosen is None or not days:
+            return deleted
+        seen = table.version()
+        if seen == after_ours:
+            raise DriftError(
+                f"{place.uri}: {sum(day['n'] for day in days)} rows are to be deleted though {deleted} were, and nobody "
+                "has written since: the condition chooses other rows each time. Nothing more is deleted."
+            )
+        try:
+            for day in days:
+                # As it was when the rows were chosen: a table that has been written to knows what others appended
+                # since, and would delete of that what no choice has seen.
+                _rewrite(open_table(place, seen), chosen, day)
+                deleted += day["n"]
+            after_ours = seen + len(days)
+        except Exception as error:  # noqa: BLE001 - told apart there
+            try_again(place, error, attempt)
+    raise UnreachableError(
+        f"{place.uri}: {deleted} rows are deleted, but others keep writing such rows. Do it again when they have stopped."
+    )
 
 
 def delete_before(place: Place, day: dt.date) -> int:
@@ -64,9 +79,10 @@ def delete_before(place: Place, day: dt.date) -> int:
     raise AssertionError("unreachable: the last attempt raises")
 
 
-def _rewrite(table: DeltaTable, chosen: Selection, day: dict[str, Any]) -> None:
+def _rewrite(table: DeltaTable | None, chosen: Selection, day: dict[str, Any]) -> None:
     from deltalake import write_deltalake
 
+    assert table is not None
     span = f'"time" >= {_moment(day["first"])} AND "time" <= {_moment(day["last"])}'
     if day["day"] is not None:
         span = f"\"day\" = DATE '{day['day']}' AND {span}"

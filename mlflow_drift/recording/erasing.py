@@ -48,6 +48,7 @@ def erase(
     now: bool = False,
     dry_run: bool = False,
     quarantined: bool = False,
+    every_row: bool = False,
     settings: Settings | None = None,
 ) -> Maintenance:
     """Erase recorded rows and their labels: at once from the log, and from its files after a stated time.
@@ -66,6 +67,8 @@ def erase(
         Only count the rows.
     quarantined : bool
         Also remove what lies in the spool's quarantine: damaged bytes, in which no row can be found.
+    every_row : bool
+        Let ``where`` hold for every recorded row. Where there are several, that is refused otherwise.
     settings : Settings, optional
         Where spool and log lie; default: from the environment.
 
@@ -74,12 +77,14 @@ def erase(
     Maintenance
         ``gone_from_files_at`` says when no file of the log holds the rows any more: at once with ``now``, else a
         week later, done by the first compact, expire or erase after it, or by a serving process.
-        Versions that the audit log names lose these rows too; the notes say which.
+        Versions that the audit log names lose the files of these rows too, so that reading windows that need them
+        fails; the notes say which.
 
     Raises
     ------
     InvalidInputError
-        If the condition is wrong, or holds for every row whatever it is, or both ways of choosing are given, or none.
+        If the condition is wrong, holds for every row, or may hold for others when it is asked again, or both ways
+        of choosing are given, or none.
     NotFoundError
         If nothing is recorded for that model.
     ConfigError
@@ -98,6 +103,8 @@ def erase(
     ship(settings, model=name)
     waiting = _open_segments(settings, name)
     search = _Search(survey(name, settings), where, keys, settings)
+    if not every_row:
+        search.refuse_every_row()
     if dry_run:
         rows, labels = search.count()
         gone, notes = None, list[str]()
@@ -111,7 +118,13 @@ def erase(
     notes += _rules(settings, name, where or "")
     notes += _unreached(settings, name, remove=quarantined and not dry_run)
     done = search.found.result(
-        "erased", rows=rows, labels=labels, gone_from_files_at=gone, dry_run=dry_run, notes=tuple(notes)
+        "erased",
+        rows=rows,
+        labels=labels,
+        gone_from_files_at=gone,
+        dry_run=dry_run,
+        notes=tuple(notes),
+        chosen={"by": "ids", "ids": len(keys)} if keys else {"by": "where"},
     )
     if not dry_run:
         announce("log_maintained", maintenance=done)
@@ -146,6 +159,20 @@ class _Search:
                 counts[place] = 0 if chosen is None else chosen.count()
         return counts[0], counts[1]
 
+    def refuse_every_row(self) -> None:
+        """Refuse a condition that holds for all of several rows: a slip such as age = age does."""
+        rows = self.found.rows_recorded
+        if self._where is None or rows <= 1:
+            return
+        chosen = self._in(REQUESTS, self.found.tables[REQUESTS])
+        if chosen is not None and chosen.count() == rows:
+            raise invalid(
+                "where",
+                "must leave some rows",
+                f"a condition that holds for all {rows}",
+                "If they are all meant, say so with --all (every_row=True); by their age, they go with expire.",
+            )
+
     def delete(self) -> tuple[int, int]:
         """Delete rows and labels; return how many."""
         rows = labels = 0
@@ -179,7 +206,9 @@ class _Search:
                 sweep(place, now=True)
             if cut:
                 notes.append(
-                    f"versions {cut} of {table}, which the audit log names, can then be read without these rows' files only"
+                    f"versions {cut} of {table}, which the audit log names, cannot be read as they were once these rows' "
+                    "files are removed: reading a window again that needs one of the files fails, since nothing may "
+                    "bring the rows back"
                 )
         return max(moments), notes
 

@@ -65,13 +65,18 @@ class Survey:
         opened = ((table, open_table(place)) for table, place in self.places.items())
         return {table: found for table, found in opened if found is not None}
 
+    @property
+    def rows_recorded(self) -> int:
+        """How many rows there were."""
+        return _rows(self.tables.get(REQUESTS))
+
     def result(self, kind: str, **found: Any) -> Maintenance:
         """Compare with how the tables are now."""
         after = self._open()
         return Maintenance(
             kind,
             self.name,
-            rows_recorded=_rows(self.tables.get(REQUESTS)),
+            rows_recorded=self.rows_recorded,
             files_before=_files(self.tables),
             files_after=_files(after),
             versions_before={name: table.version() for name, table in self.tables.items()},
@@ -189,7 +194,6 @@ def expire(
 def _expire(found: Survey, before: dt.datetime, *, dry_run: bool = False, quiet: bool = False) -> Maintenance:
     """Expire what was served before a moment; ``quiet`` says nothing if that is nothing."""
     moment = f"arrow_cast('{before.isoformat()}', 'Timestamp(Microsecond, Some(\"UTC\"))')"
-    whole_days = before.time() == dt.time()
     requests, outcomes = found.tables.get(REQUESTS), found.tables.get(OUTCOMES)
     old = f'"day" <= DATE \'{before.date()}\' AND "time" < {moment}'
     rows = 0 if requests is None else Selection(requests, old, checked=True).count()
@@ -209,9 +213,8 @@ def _expire(found: Survey, before: dt.datetime, *, dry_run: bool = False, quiet:
             found.places[OUTCOMES], lambda table: Selection(table, labels, others=others, checked=True)
         )
     if not dry_run and rows:
-        if whole_days:
-            delete_before(found.places[REQUESTS], before.date())
-        else:
+        delete_before(found.places[REQUESTS], before.date())  # one commit, however many days
+        if before.time() != dt.time():
             delete_rows(found.places[REQUESTS], lambda table: Selection(table, old, checked=True))
     swept = 0 if dry_run else sum(map(sweep, found.places.values()))
     done = found.result(
@@ -221,6 +224,7 @@ def _expire(found: Survey, before: dt.datetime, *, dry_run: bool = False, quiet:
         gone_from_files_at=utc_now() + GRACE if rows + gone else None,
         dry_run=dry_run,
         notes=_swept(swept),
+        chosen={"by": "older_than", "before": before},
     )
     if not dry_run and not (quiet and not rows + gone):
         announce("log_maintained", maintenance=done)

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["Selection", "any_of", "text"]
 
 _LABEL = re.compile(r"\blabel\b")
+# As DataFusion names them in a plan; its information schema calls these functions not deterministic.
+_UNSTEADY = re.compile(
+    r"\b(now|today|current_date|current_time|current_timestamp|random|rand|uuid|Subquery)(?:\(\)|:)"
+)
+_PLAIN_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Selection:
@@ -46,7 +51,8 @@ class Selection:
     Raises
     ------
     InvalidInputError
-        If the condition is no SQL, names an unknown column, or holds for all rows or none whatever they are.
+        If the condition is no SQL, names an unknown column, holds for all rows or none whatever they are, or may
+        hold for other rows when it is asked again.
     """
 
     def __init__(
@@ -125,6 +131,10 @@ class Selection:
     def _column(self, name: str) -> str:
         return _raw(self._columns.index(name))
 
+    def _plan(self, condition: str) -> str:
+        planned = self._run(f"EXPLAIN VERBOSE SELECT 1 FROM ({self._view}) AS t WHERE {condition}")
+        return str(planned.read_all()["plan"][0])  # the first one, in which nothing is evaluated yet
+
     def _run(self, sql: str) -> pa.RecordBatchReader:
         return pa.RecordBatchReader.from_stream(self._query.execute(sql))
 
@@ -163,7 +173,10 @@ class Selection:
         from deltalake.exceptions import DeltaError
 
         rule = "must be a condition in SQL such as \"email = 'x' AND age > 3\""
-        way_out = f"Text stands in single quotes. The columns are: {', '.join(self.names)}."
+        way_out = (
+            "Text stands in single quotes, a name with anything but letters, digits and _ in double quotes, such as "
+            f'"hours-per-week". The columns are: {", ".join(map(_written, self.names))}.'
+        )
         if not self._condition.strip():
             raise invalid("where", rule, "an empty one", way_out)
         try:
@@ -175,9 +188,18 @@ class Selection:
                 "where", "must name a column", "a condition that is the same for every row", way_out
             )
         try:
-            self._run(f"SELECT 1 FROM ({self._view}) AS t WHERE {self._holds} LIMIT 0").read_all()
+            # Alone as well as in parentheses: none of its own can end ours then.
+            plan, _ = (self._plan(condition) for condition in (f"{self._condition}\n", self._holds))
         except DeltaError as error:
-            raise invalid("where", rule, brief(error).partition(" Valid fields")[0], way_out) from error
+            raise invalid("where", rule, _complaint(error), way_out) from error
+        if unsteady := _UNSTEADY.search(plan):
+            got = "a SELECT" if unsteady[1] == "Subquery" else f"{unsteady[1]}()"
+            raise invalid(
+                "where",
+                "must choose the same rows whenever it is asked",
+                got,
+                "Write the value itself, such as time < '2026-05-01'.",
+            )
         try:
             self.count()
         except (DeltaError, pa.ArrowException):
@@ -207,6 +229,21 @@ def text(value: str) -> str:
 def quoted(column: str) -> str:
     """Return a column's name as SQL has it."""
     return '"' + column.replace('"', '""') + '"'
+
+
+def _written(name: str) -> str:
+    return name if _PLAIN_NAME.fullmatch(name) else quoted(name)
+
+
+def _complaint(error: Exception) -> str:
+    """Return what is wrong with a condition, without the words of the query around it."""
+    said = brief(error)
+    if unknown := re.search(r"No field named (.+?)\.(?: |$)", said):
+        return f"no column named {unknown[1].removeprefix('t.')}"
+    if parsed := re.search(r'Error\("(.*?)(?: at Line: .*)?"\)$', said):
+        said = parsed[1]
+    said = re.sub(r"^(.* caused by )?(Error during planning|This feature is not implemented): ", "", said)
+    return re.sub(r"\bt\.", "", said).partition(" Did you mean")[0].rstrip(".")
 
 
 def _raw(place: int) -> str:

@@ -258,7 +258,7 @@ def _span(since: pd.Timestamp | None, until: pd.Timestamp | None) -> Span:
 def _microseconds(moment: pd.Timestamp) -> int:
     # Rows have whole microseconds: a bound between two of them means the later one. Nanoseconds end in 2262.
     whole = (moment.to_pydatetime(warn=False) - EPOCH) // dt.timedelta(microseconds=1)
-    return int(whole) + (moment.nanosecond > 0)
+    return int(whole + (moment.nanosecond > 0))
 
 
 def _wanted(field: str, columns: Sequence[str] | None) -> bool:

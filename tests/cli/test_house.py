@@ -68,7 +68,7 @@ def test_one_models_failure_stops_no_other(tmp_path):
     assert moved["broken"]["waiting_bytes"] > 0
 
 
-def test_compact_and_expire():
+def test_compact_and_expire(monkeypatch):
     for key in ("q1", "q2"):
         record(key)
         run("ship")
@@ -79,7 +79,8 @@ def test_compact_and_expire():
     assert "Would be expired: 0 of 2 rows" in done.stdout
     assert run("expire", "churn", "--older-than", "soon").exit_code == 2
     assert run("expire", "nobody", "--older-than", "1d").exit_code == 2
-    assert "log_compacted" in run("audit").stdout
+    monkeypatch.setenv("COLUMNS", "240")
+    assert "files_before=2 files_after=1" in run("audit", "--kind", "log_compacted").stdout
 
 
 def test_erase_asks_first_and_says_when():
@@ -95,6 +96,38 @@ def test_erase_asks_first_and_says_when():
     assert ids() == ["q2"]
     done = run("erase", "churn", "--where", "email = 'anna'", "--now", "--yes")
     assert "They are gone from the log and from its files." in done.output
+    assert ids() == []
+
+
+def test_the_audit_log_tells_what_went_and_how_it_was_chosen_but_nothing_of_the_rows(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "240")
+    record("q1", "q2", "q3", email="anna")
+    assert run("erase", "churn", "--id", "q1", "--id", "q2", "--yes").exit_code == 0
+    assert run("erase", "churn", "--where", "email = 'anna'", "--yes").exit_code == 0
+    assert run("expire", "churn", "--older-than", "1d").exit_code == 0
+    first, second = json.loads(run("audit", "--kind", "rows_erased", "--json").stdout)
+    assert first["payload"]["chosen"] == {"by": "ids", "ids": 2}
+    assert second["payload"]["chosen"] == {"by": "where"}
+    shown = run("audit").stdout
+    for said in (
+        "rows=2 labels=0",
+        "rows=1 labels=0",
+        "gone_from_files_at=20",
+        "by=ids ids=2",
+        "by=older_than before=20",
+    ):
+        assert said in shown
+    assert "anna" not in shown
+    assert "q1" not in run("audit", "--json").stdout
+
+
+def test_a_condition_that_holds_for_every_row_must_be_meant():
+    record("q1", "q2", email="anna")
+    refused = run("erase", "churn", "--where", "email = email", "--yes")
+    assert refused.exit_code == 2
+    assert "--all" in refused.stderr
+    assert ids() == ["q1", "q2"]
+    assert run("erase", "churn", "--where", "email = email", "--yes", "--all").exit_code == 0
     assert ids() == []
 
 
