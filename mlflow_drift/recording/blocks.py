@@ -30,7 +30,7 @@ import pyarrow as pa
 from mlflow_drift.recording.arrays import UnrecordedError, as_array, is_tensor
 from mlflow_drift.recording.text import dumped
 
-__all__ = ["PLAIN", "Block", "Blocks", "Overlay", "places", "plain_block"]
+__all__ = ["PLAIN", "Block", "Blocks", "Overlay", "frame_blocks", "places", "plain_block"]
 
 PLAIN = "biufmMUS"
 TENSORS = f"{PLAIN}c"
@@ -160,7 +160,7 @@ class Blocks:
 
     def add_frame(self, frame: pd.DataFrame) -> None:
         """Add a frame's columns."""
-        for columns, values in _frame_blocks(frame):
+        for columns, values in frame_blocks(frame):
             if values.ndim == 2:
                 self.add_matrix(columns, values)
             else:
@@ -170,7 +170,7 @@ class Blocks:
         """Add what is left of a frame; its columns close ranks."""
         frame, changed = overlay
         place = {j: number for number, j in enumerate(overlay.kept)}
-        for columns, values in _frame_blocks(frame):
+        for columns, values in frame_blocks(frame):
             rows = [row for row, j in enumerate(columns) if j not in changed]
             places = tuple([place[columns[row]] for row in rows])
             if rows and values.ndim == 2:
@@ -285,7 +285,8 @@ def _public_blocks(frame: pd.DataFrame) -> Iterable[tuple[tuple[int, ...], Any]]
     return [((j,), frame.iloc[:, j].array) for j in range(frame.shape[1])]
 
 
-def _frame_blocks(frame: pd.DataFrame) -> Iterable[tuple[tuple[int, ...], Any]]:
+def frame_blocks(frame: pd.DataFrame) -> Iterable[tuple[tuple[int, ...], Any]]:
+    """Return the places of columns that lie together, and what holds them: a (k, n) matrix, or one column's array."""
     try:
         return _manager_blocks(frame)
     except (AttributeError, TypeError):  # another pandas
