@@ -37,8 +37,9 @@ from deltalake import DeltaTable
 from mlflow_drift.config import Settings
 from mlflow_drift.recording import read_window, row_ids, ship
 from mlflow_drift.recording.names import folder_name
-from mlflow_drift.recording.shipping import STATE
-from mlflow_drift.recording.spool import FRAME, segments
+from mlflow_drift.recording.note import STATE
+from mlflow_drift.recording.segment import FRAME
+from mlflow_drift.recording.spool import segments
 from mlflow_drift.recording.table import REQUESTS, table_place
 
 MODEL = "churn"

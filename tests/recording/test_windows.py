@@ -219,7 +219,7 @@ def test_files_outside_the_window_are_not_opened(served, call, days):
     found = read_window("churn", **call, table_version=version, settings=served)
     assert len(found) == len(expected) > 0
     assert numbers(found) == numbers(expected)
-    with pytest.raises(NotFoundError, match=r"gone from the inference log.*Read the newest version"):
+    with pytest.raises(UnreachableError, match=r"files of the newest version .* are missing"):
         read_window("churn", table_version=version, settings=served)
 
 
