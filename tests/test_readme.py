@@ -23,6 +23,54 @@ def test_the_rates_are_the_measured_ones():
         assert f"| {case['case']} | {cells} |" in README
 
 
+def results(name):
+    return json.loads((ROOT / "benchmarks" / "results" / name).read_text())
+
+
+def hot_path_lines():
+    """Return the table of what recording costs the thread that serves, beside other ways to log a row."""
+    for case in results("hot_path.json")["cases"]:
+        own, others = case["us"]["mlflow-drift"]["median"], case["times_ours"]
+        ways = ("whylogs log(row=...)", "MLflow trace span", "SQLite insert")
+        cells = [f"{case['us'][way]['median']:,.0f} ({others[way]['median']:,.0f})" for way in ways]
+        cells[2] = f"{case['us'][ways[2]]['median']:,.0f} ({others[ways[2]]['median']:.1f})"
+        yield f"| {case['case']} | {own:.0f} | {' | '.join(cells)} |"
+
+
+def serving_lines():
+    """Return the table of latencies with recording, as ratios to those without."""
+    for case, arms in results("serving.json")["results"].items():
+        cells = [
+            f"{ratio:.3f} ({low:.3f} to {high:.3f})"
+            for arm in ("recording", "off again")
+            for share in (50, 99)
+            for ratio, low, high in [arms[arm][f"p{share}_ratio"]]
+        ]
+        yield f"| {case} | {arms['off']['p50_ms']:.1f} ms | {' | '.join(cells)} |"
+
+
+def window_lines():
+    """Return the table of what reading a window costs beside pyarrow."""
+    measured = results("window.json")
+    for state, name in (("as_shipped", "as shipped"), ("compacted", "compacted")):
+        for pair, ratio in measured[state]["ratios"].items():
+            wall, cpu = ratio["seconds"], ratio["cpu_seconds"]
+            yield (
+                f"| {pair}, {name} | {wall['median']:.2f} ({wall['quartiles'][0]:.2f} to {wall['quartiles'][1]:.2f}) "
+                f"| {cpu['median']:.2f} |"
+            )
+
+
+@pytest.mark.parametrize(
+    ("file", "lines"),
+    [("hot_path.json", hot_path_lines), ("serving.json", serving_lines), ("window.json", window_lines)],
+)
+def test_the_recorders_figures_are_the_measured_ones(file, lines):
+    assert results(file)["command"] in README
+    for line in lines():
+        assert line in README, line
+
+
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
 def test_links_lead_somewhere(target):
     assert (ROOT / target).exists()

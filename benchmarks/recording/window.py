@@ -154,9 +154,9 @@ def summary(clocks: np.ndarray[Any, Any], peak: dict[str, int]) -> dict[str, Any
     }
 
 
-def spread(values: np.ndarray[Any, Any]) -> dict[str, float]:
-    low, middle, high = np.quantile(values, [0, 0.5, 1]).round(4).tolist()
-    return {"min": low, "median": middle, "max": high}
+def spread(values: np.ndarray[Any, Any]) -> dict[str, Any]:
+    least, low, middle, high, most = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).round(4).tolist()
+    return {"min": least, "median": middle, "quartiles": [low, high], "max": most}
 
 
 def main() -> None:
