@@ -25,15 +25,16 @@ from mlflow_drift.recording.shipping import ship_folder
 
 __all__ = ["ShipperProcess"]
 
-NICE = 10
-"""Low enough to keep out of requests' way; at the lowest, a busy machine would let it starve."""
+NICE = 10, 19
+"""While it starts, which takes a second or two, and while it ships: at the lowest priority from the beginning, a busy
+machine would let it starve."""
 IDLE_AFTER = 300.0
 
 # What is imported costs more than many shipments, so the priority comes first; and so does the look-out for the end of
 # the server, which may be killed meanwhile. Everything is imported from where the server imports it.
 _PROGRAM = f"""
 import os, sys, threading, time
-os.nice({NICE})
+os.nice({NICE[0]})
 def follow(server):
     while os.getppid() == server:
         time.sleep(0.5)
@@ -111,6 +112,7 @@ def _ends(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
 
 def main() -> None:
     """Tend the folders that standard input names, until it ends."""
+    os.nice(NICE[1] - NICE[0])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, and its end is ours
     answers, sys.stdout = sys.stdout.buffer, sys.stderr  # nothing else may print between the answers
     turn, tasks = threading.Semaphore(0), list[Any]()
