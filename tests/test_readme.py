@@ -62,9 +62,20 @@ def window_lines():
             )
 
 
+def between_lines():
+    """Return what recording costs after a request's worth of other work."""
+    steps = results("between_requests.json")["steps"]
+    yield f"{steps['hold']['median']:.0f} + {steps['record']['median']:.0f} µs"
+
+
 @pytest.mark.parametrize(
     ("file", "lines"),
-    [("hot_path.json", hot_path_lines), ("serving.json", serving_lines), ("window.json", window_lines)],
+    [
+        ("hot_path.json", hot_path_lines),
+        ("serving.json", serving_lines),
+        ("window.json", window_lines),
+        ("between_requests.json", between_lines),
+    ],
 )
 def test_the_recorders_figures_are_the_measured_ones(file, lines):
     assert results(file)["command"] in README
