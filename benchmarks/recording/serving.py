@@ -212,7 +212,7 @@ Measured = dict[str, list[list[float]]]
 def measure(
     ports: dict[str, int], body: bytes, concurrency: int, rounds: int, seconds: float, rng: random.Random
 ) -> Measured:
-    """Return every arm's latencies, a list for each round, in units of the round's base arm's median."""
+    """Return every arm's latencies in seconds, a list for each round."""
     measured: Measured = defaultdict(list)
     shipper = Shipper()
     for _ in range(3):  # caches, imports, the first shipment
@@ -265,7 +265,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--rows", nargs="+", choices=["floats", "mixed"], default=["floats", "mixed"])
     parser.add_argument("--seed", type=int, default=0, help="of the order of the blocks")
-    parser.add_argument("--out", type=Path, help="write the figures there as JSON")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/serving.json"))
     arguments = parser.parse_args()
     cells = len(arguments.concurrency) * len(arguments.rows)
     seconds = arguments.minutes * 60 / cells - WARMING
@@ -300,8 +300,7 @@ def main() -> None:
         "ratios": "to 'off': estimate, low, high (95 %)",
         "results": results,
     }
-    if arguments.out:
-        arguments.out.write_text(json.dumps(document, indent=2) + "\n")
+    arguments.out.write_text(json.dumps(document, indent=2) + "\n")
 
 
 if __name__ == "__main__":

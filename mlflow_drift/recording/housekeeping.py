@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import fcntl
 import logging
 import os
 import time
@@ -20,6 +19,7 @@ from mlflow_drift.hooks import announce
 from mlflow_drift.inputs import check_name
 from mlflow_drift.recording.counts import model_of
 from mlflow_drift.recording.deleting import delete_before, delete_rows
+from mlflow_drift.recording.locks import try_lock
 from mlflow_drift.recording.selecting import Selection
 from mlflow_drift.recording.sweeping import sweep
 from mlflow_drift.recording.table import (
@@ -275,9 +275,7 @@ def _turn(stamp: Path) -> Iterator[bool]:
         return
     fd = os.open(stamp, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(fd):
             yield False
             return
         soon = time.time() - (EVERY - AFTER_FAILURE).total_seconds()

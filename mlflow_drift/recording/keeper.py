@@ -7,7 +7,6 @@ daemons and may die at any moment, as may the process that ships: whatever they 
 from __future__ import annotations
 
 import atexit
-import fcntl
 import logging
 import multiprocessing.util
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from mlflow_drift.config import Settings
 from mlflow_drift.recording.counts import fold_counts, model_of, note_failure, note_shipment, publish
+from mlflow_drift.recording.locks import try_lock
 from mlflow_drift.recording.shipper import ShipperProcess
 from mlflow_drift.recording.spool import live_writers, segments
 
@@ -88,9 +88,7 @@ class _Kept:
             fd = os.open(self.folder / LEAD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError:  # a full disk: better two that ship than none
             return True
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(fd):
             os.close(fd)
             return False
         self.leads = fd

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlflow_drift.recording.locks import try_lock
 from mlflow_drift.recording.note import open_plain
 from mlflow_drift.recording.tally import Tally
 
@@ -201,26 +202,18 @@ def _locked(place: Path, kind: int, patience: float) -> Iterator[bool]:
         return
     try:
         deadline = time.monotonic() + patience
-        while not (held := _try_lock(fd, kind)) and time.monotonic() < deadline:
+        while not (held := try_lock(fd, kind)) and time.monotonic() < deadline:
             time.sleep(0.01)
         yield held
     finally:
         os.close(fd)
 
 
-def _try_lock(fd: int, kind: int) -> bool:
-    try:
-        fcntl.flock(fd, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _read(path: Path) -> Entry | str:
     """Return a file's content, or what is wrong with it."""
     try:
         with open_plain(path) as stream:
-            return _entry(json.loads(stream.read()), alive=not _try_lock(stream.fileno(), fcntl.LOCK_SH))
+            return _entry(json.loads(stream.read()), alive=not try_lock(stream.fileno(), fcntl.LOCK_SH))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{path}: {type(error).__name__}: {error}"
 
@@ -230,7 +223,7 @@ def _of_a_dead_process(path: Path) -> Entry | None:
         return None
     try:
         with open_plain(path) as stream:
-            if not _try_lock(stream.fileno(), fcntl.LOCK_EX):
+            if not try_lock(stream.fileno(), fcntl.LOCK_EX):
                 return None
             # Its process may have replaced it between our opening and our locking.
             if os.fstat(stream.fileno()).st_ino != path.stat().st_ino:

@@ -10,7 +10,6 @@ too, so a reader sees every request that was answered.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import time
@@ -26,6 +25,7 @@ from mlflow_drift.errors import UnreachableError
 from mlflow_drift.recording.counts import model_of
 from mlflow_drift.recording.decoding import decode
 from mlflow_drift.recording.encoding import KIND_LAYOUT
+from mlflow_drift.recording.locks import try_lock
 from mlflow_drift.recording.names import folder_name
 from mlflow_drift.recording.note import Note
 from mlflow_drift.recording.quarantine import copy_part, set_aside, trim
@@ -154,7 +154,7 @@ def _shipper_lock(folder: Path, wait: float) -> Iterator[bool]:
 
 def _locked(fd: int, folder: Path, wait: float) -> bool:
     deadline = time.monotonic() + wait
-    while not _try_lock(fd):
+    while not try_lock(fd):
         if not wait:
             return False
         if time.monotonic() >= deadline:
@@ -163,14 +163,6 @@ def _locked(fd: int, folder: Path, wait: float) -> bool:
                 f"{folder / LOCK} (its inference log may be slow or unreachable), then try again."
             )
         time.sleep(0.02)
-    return True
-
-
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
     return True
 
 

@@ -9,8 +9,8 @@ Layout of a folder (one folder a model)::
     ship*.json      the shippers' note
     counts/         what the processes that serve the model count
 
-A completed ``write(2)`` lies in the page cache: it
-survives SIGKILL of the process, not loss of the machine (``fsync=True`` is there for those who pay for it).
+A completed ``write(2)`` lies in the page cache: it survives SIGKILL of the process, not loss of the machine
+(``fsync=True`` is there for those who pay for it).
 """
 
 from __future__ import annotations
