@@ -2,12 +2,13 @@
 
     python benchmarks/recording/serving.py [--minutes 30] [--out benchmarks/results/serving.json]
 
-Three servers of the same scikit-learn model run at once, one worker each: recording, and with
-``MLFLOW_DRIFT_RECORD=false`` twice (the second one shows the noise). Requests go to one server at a time over connections
-that are kept, half a second each, in a random order that is drawn anew every round, so that all arms see the same
-machine; before quantiles are taken, a round's latencies are divided by the median of its "off" arm. The process that
-ships is stopped while another arm is measured, and ships as seldom as the arms are many: what it costs falls on the
-recording arm alone, and in its due proportion. On two or more cores the client has one for itself. A ratio's interval is the bootstrap's over rounds (95 %).
+One server with one worker for each kind of row. Two servers of the same model differ by up to a tenth, by how their
+memory happens to lie; so recording is switched on and off within one (``switch/sitecustomize.py``), every few dozen
+requests, over connections that are kept, the arms in an order that is drawn anew every round: "recording", "off", and
+"off again", which shows the noise. Before quantiles are taken, a round's latencies are divided by the round's median.
+The process that ships is stopped while recording is off, and ships as seldom as the arms are many: what it costs falls
+on the recording arm alone, and in its due proportion. On two or more cores the client has one for itself, the server
+and its shipper share the others. A ratio's interval is the bootstrap's over rounds (95 %).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import contextlib
 import http.client
 import json
+import mmap
 import os
 import platform
 import random
@@ -38,7 +40,6 @@ from mlflow_drift.config.recording import RecordingSettings
 
 ARMS = ("recording", "off", "off again")
 BASE = "off"
-SETTLING = 0.1
 RESAMPLES = 1000
 WARMING = 55.0
 
@@ -77,44 +78,53 @@ def log_models(folder: Path) -> str:
     return uri
 
 
-@contextlib.contextmanager
-def serving(uri: str, folder: Path, kind: str, cores: set[int] | None) -> Iterator[dict[str, int]]:
-    """Serve all arms for a kind of row; yield their ports."""
-    ports, processes = {}, []
-    try:
-        for arm in ARMS:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                ports[arm] = probe.getsockname()[1]
-            command = ["models", "serve", "-m", f"models:/{kind}/1", "--env-manager", "local"]
-            command += ["--host", "127.0.0.1", "--port", str(ports[arm])]
-            environment = {
-                **os.environ,
-                "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-                "MLFLOW_TRACKING_URI": uri,
-                "MLFLOW_DRIFT_HOME": str(folder / "home"),
-                "MLFLOW_DRIFT_RECORD": "true" if arm == "recording" else "false",
-                "MLFLOW_DRIFT_SHIP_EVERY": str(RecordingSettings().ship_every * len(ARMS)),
-            }
-            with (folder / f"{kind}-{arm}.log").open("wb") as log:
-                process = subprocess.Popen(
-                    [str(Path(sys.executable).parent / "mlflow"), *command],
-                    env=environment,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            processes.append(process)
-            if cores:
-                os.sched_setaffinity(process.pid, cores)  # before it starts the server, which inherits it
-        for port in ports.values():
-            wait_until_up(port)
-        yield ports
-    finally:
-        for process in processes:
-            os.killpg(process.pid, signal.SIGTERM)
-        for process in processes:
-            process.wait(30)
+class Server:
+    """A server for a kind of row, with a switch for recording."""
+
+    def __init__(self, uri: str, folder: Path, kind: str, cores: set[int] | None) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        (folder / "switch").write_bytes(b"\1")
+        with (folder / "switch").open("r+b") as file:
+            self._switch = mmap.mmap(file.fileno(), 1)
+        command = ["models", "serve", "-m", f"models:/{kind}/1", "--env-manager", "local"]
+        command += ["--host", "127.0.0.1", "--port", str(self.port)]
+        environment = {
+            **os.environ,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+            "PYTHONPATH": str(Path(__file__).parent / "switch"),
+            "RECORDING_SWITCH": str(folder / "switch"),
+            "MLFLOW_TRACKING_URI": uri,
+            "MLFLOW_DRIFT_HOME": str(folder / "home"),
+            "MLFLOW_DRIFT_SHIP_EVERY": str(RecordingSettings().ship_every * len(ARMS)),
+        }
+        with (folder / f"{kind}.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [str(Path(sys.executable).parent / "mlflow"), *command],
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        if cores:
+            os.sched_setaffinity(self._process.pid, cores)  # before it starts the server, which inherits it
+
+    def record(self, on: bool) -> None:
+        """Switch recording on or off."""
+        self._switch[0] = on
+
+    def __enter__(self) -> Server:
+        try:
+            wait_until_up(self.port)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.killpg(self._process.pid, signal.SIGTERM)
+        self._process.wait(30)
 
 
 def wait_until_up(port: int) -> None:
@@ -133,32 +143,48 @@ def wait_until_up(port: int) -> None:
         time.sleep(0.2)
 
 
-def block(port: int, body: bytes, concurrency: int, seconds: float) -> list[float]:
-    """Keep so many requests under way for so long; return the latencies in seconds, without the first moments'."""
-    head = f"POST /invocations HTTP/1.1\r\nHost: b\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    request = head.encode() + body
-    latencies: list[float] = []
-    begun: dict[socket.socket, float] = {}
-    with selectors.DefaultSelector() as selector, contextlib.ExitStack() as open_sockets:
-        start = time.perf_counter()
-        for _ in range(concurrency):
-            connection = open_sockets.enter_context(socket.create_connection(("127.0.0.1", port)))
+class Client:
+    """Keeps some requests under way at a time, each over a connection of its own."""
+
+    def __init__(self, port: int, body: bytes, concurrency: int) -> None:
+        head = "POST /invocations HTTP/1.1\r\nHost: b\r\nContent-Type: application/json\r\n"
+        self._request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        self._selector = selectors.DefaultSelector()
+        self._connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(concurrency)]
+        for connection in self._connections:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            selector.register(connection, selectors.EVENT_READ)
-            begun[connection] = time.perf_counter()
-            connection.sendall(request)
+            self._selector.register(connection, selectors.EVENT_READ)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._selector.close()
+        for connection in self._connections:
+            connection.close()
+
+    def send(self, requests: int) -> list[float]:
+        """Send so many requests; return their latencies in seconds."""
+        latencies: list[float] = []
+        begun: dict[socket.socket, float] = {}
+        waiting = max(requests, len(self._connections))
+
+        def begin(connection: socket.socket) -> None:
+            nonlocal waiting
+            if waiting:
+                waiting -= 1
+                begun[connection] = time.perf_counter()
+                connection.sendall(self._request)
+
+        for connection in self._connections:
+            begin(connection)
         while begun:
-            for key, _ in selector.select():
+            for key, _ in self._selector.select():
                 connection = key.fileobj  # type: ignore[assignment]
                 check(connection)
-                now = time.perf_counter()
-                since = begun.pop(connection)
-                if since - start > SETTLING:
-                    latencies.append(now - since)
-                if now - start < seconds + SETTLING:
-                    begun[connection] = now
-                    connection.sendall(request)
-    return latencies
+                latencies.append(time.perf_counter() - begun.pop(connection))
+                begin(connection)
+        return latencies
 
 
 def check(connection: socket.socket) -> None:
@@ -210,19 +236,24 @@ Measured = dict[str, list[list[float]]]
 
 
 def measure(
-    ports: dict[str, int], body: bytes, concurrency: int, rounds: int, seconds: float, rng: random.Random
+    server: Server, body: bytes, concurrency: int, seconds: float, requests: int, rng: random.Random
 ) -> Measured:
     """Return every arm's latencies in seconds, a list for each round."""
     measured: Measured = defaultdict(list)
     shipper = Shipper()
-    for _ in range(3):  # caches, imports, the first shipment
-        for port in ports.values():
-            block(port, body, concurrency, WARMING / 3 / len(ports))
-    shipper.find()
-    for _ in range(rounds):
-        for arm in rng.sample(list(ports), len(ports)):
-            with shipper.running(arm == "recording"):
-                measured[arm].append(block(ports[arm], body, concurrency, seconds))
+    with Client(server.port, body, concurrency) as client:
+        server.record(True)
+        warm = time.monotonic() + WARMING
+        while time.monotonic() < warm:  # caches, imports, the first shipment
+            client.send(requests)
+        shipper.find()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end or len(measured[BASE]) < 2:
+            for arm in rng.sample(ARMS, len(ARMS)):
+                server.record(arm == "recording")
+                with shipper.running(arm == "recording"):
+                    client.send(concurrency)  # the switch itself leaves caches cold
+                    measured[arm].append(client.send(requests))
     return measured
 
 
@@ -231,7 +262,9 @@ def compared(measured: Measured) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     rounds = len(measured[BASE])
     draws = [list(range(rounds)), *rng.integers(0, rounds, (RESAMPLES, rounds)).tolist()]
-    scale = [float(np.median(one)) for one in measured[BASE]]
+    scale = [
+        float(np.median(np.concatenate(one))) for one in zip(*(measured[arm] for arm in ARMS), strict=True)
+    ]
     scaled = {
         arm: [np.array(x) / s for x, s in zip(one, scale, strict=True)] for arm, one in measured.items()
     }
@@ -259,9 +292,7 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, default=30.0, help="of measuring, in all (default: %(default)s)"
     )
-    parser.add_argument(
-        "--block", type=float, default=0.5, help="seconds to one server at a time (default: %(default)s)"
-    )
+    parser.add_argument("--requests", type=int, default=32, help="in one go (default: %(default)s)")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--rows", nargs="+", choices=["floats", "mixed"], default=["floats", "mixed"])
     parser.add_argument("--seed", type=int, default=0, help="of the order of the blocks")
@@ -269,7 +300,6 @@ def main() -> None:
     arguments = parser.parse_args()
     cells = len(arguments.concurrency) * len(arguments.rows)
     seconds = arguments.minutes * 60 / cells - WARMING
-    rounds = max(2, round(seconds / len(ARMS) / (arguments.block + SETTLING)))
     rng = random.Random(arguments.seed)
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if len(cores) > 1:
@@ -282,11 +312,11 @@ def main() -> None:
             body = json.dumps(
                 {"dataframe_split": json.loads(row.to_json(orient="split", index=False))}
             ).encode()
-            with serving(uri, Path(place), kind, set(cores[1:]) or None) as ports:
+            with Server(uri, Path(place), kind, set(cores[1:]) or None) as server:
                 for concurrency in arguments.concurrency:
-                    measured = measure(ports, body, concurrency, rounds, arguments.block, rng)
+                    measured = measure(server, body, concurrency, seconds, arguments.requests, rng)
                     results[f"{kind}, concurrency {concurrency}"] = found = compared(measured)
-                    print(f"{kind}, concurrency {concurrency}, {rounds} rounds")
+                    print(f"{kind}, concurrency {concurrency}, {len(measured[BASE])} rounds")
                     for arm, figures in found.items():
                         print(
                             f"  {arm:>10}  " + "  ".join(f"{k} {v}" for k, v in figures.items()), flush=True
@@ -294,8 +324,7 @@ def main() -> None:
     document = {
         "command": f"python benchmarks/recording/serving.py --minutes {arguments.minutes:g}",
         "machine": f"{platform.machine()}, {len(cores)} cores, Python {platform.python_version()}",
-        "block_seconds": arguments.block,
-        "rounds": rounds,
+        "requests_in_one_go": arguments.requests,
         "ship_every_seconds": RecordingSettings().ship_every,
         "ratios": "to 'off': estimate, low, high (95 %)",
         "results": results,

@@ -14,66 +14,71 @@ json      text and other objects, of all columns together     one JSON list a co
 ========  ==================================================  =================================
 
 Numbers keep their byte order. A dtype is NumPy's, of text without its width; "aware" follows for UTC instants.
+
+Between two requests a server runs through so much else that this code is out of the processor's caches when it is
+needed: what counts is how few functions and objects it meets, not how often (``benchmarks/recording/between_requests.py``).
+A block's *shape* is therefore told in the terms in which it is found, to be compared, and translated only when it is new.
 """
 
 from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from mlflow_drift.recording.arrays import UnrecordedError, as_array, is_tensor
+from mlflow_drift.recording.arrays import WIDEST, UnrecordedError, as_array, is_tensor
 from mlflow_drift.recording.text import dumped
 
-__all__ = ["PLAIN", "Block", "Blocks", "Overlay", "frame_blocks", "places", "plain_block"]
+__all__ = ["NUMBERS", "Blocks", "Overlay", "Shape", "columns_at", "described", "frame_blocks", "place"]
 
-PLAIN = "biufmMUS"
+NUMBERS = "biufmM"
+PLAIN = f"{NUMBERS}US"
 TENSORS = f"{PLAIN}c"
 DATES = (pd.arrays.DatetimeArray, pd.arrays.TimedeltaArray)
 COMMON = {str, float, int, bool, type(None)}
+SMALL = 1 << 12
 LONG = 256
 """Rows from which on text and categories are copied as memory; below, telling the values costs less."""
 
 Array = np.ndarray[Any, Any]
 
 
-class Block(NamedTuple):
-    """Columns that lay together in memory.
+Shape = tuple[str, Any, Any]
+"""Of a block: its kind; its dtype, as ``np.dtype``, text, or a pair of the dtype and ``"aware"``; its columns' place, or
+a tuple of places. A place is the memory of an array of column numbers, of NumPy's own integers."""
 
-    Parameters
-    ----------
-    kind, dtype : str
-        See the module's table.
-    columns : tuple of int
-        Which of the input's columns they are.
-    buffers : list of bytes
-        The copied memory.
-    """
+WIDTH = np.dtype(np.intp).itemsize
 
-    kind: str
-    dtype: str
-    columns: tuple[int, ...]
-    buffers: list[bytes]
+
+@functools.lru_cache(maxsize=WIDEST)
+def place(column: int) -> bytes:
+    """Return one column's place."""
+    return np.intp(column).tobytes()
 
 
 @functools.lru_cache(maxsize=256)
-def places(count: int) -> tuple[int, ...]:
-    """Return the places of that many columns that stand in order."""
-    return tuple(range(count))
+def places(count: int) -> bytes:
+    """Return the place of that many columns that stand in order."""
+    return np.arange(count, dtype=np.intp).tobytes()
 
 
-def plain_block(columns: tuple[int, ...], values: Array, dtype: str = "") -> Block:
-    """Return a matrix of numbers (k, n), or a column of n, as a block; its dtype is told by the values."""
-    # Copied in the order in which it lies: turning a large matrix round costs forty copies.
-    flags = values.flags
-    if flags.c_contiguous or not flags.f_contiguous:
-        return Block("cols", dtype or _dtype(values.dtype), columns, [values.tobytes()])
-    return Block("rows", dtype or _dtype(values.dtype), columns, [values.T.tobytes()])
+def columns_at(where: bytes) -> list[int]:
+    """Return the columns of a place."""
+    columns: list[int] = np.frombuffer(where, np.intp).tolist()
+    return columns
+
+
+def described(shape: Shape) -> tuple[str, str, list[int]]:
+    """Return a block's kind, dtype and columns, as the decoder reads them."""
+    kind, dtype, where = shape
+    aware = isinstance(dtype, tuple)
+    text = _dtype(dtype[0] if aware else dtype) + (" aware" if aware else "")
+    return kind, text, columns_at(b"".join(where) if isinstance(where, tuple) else where)
 
 
 class Overlay(NamedTuple):
@@ -89,40 +94,59 @@ class Overlay(NamedTuple):
 
 
 class Blocks:
-    """The blocks of one input or answer, column for column as they are added.
+    """One input or answer, taken apart: its memory is copied as its columns are added.
+
+    Attributes
+    ----------
+    rows : int
+        How many there are.
+    names : tuple of str
+        Its columns'.
+    shapes : list of Shape
+        The blocks.
+    buffers : list of bytes
+        Their memory, copied, in the same order.
 
     Examples
     --------
     >>> blocks = Blocks()
-    >>> blocks.add_matrix((0, 1), np.ones((2, 5)))
-    >>> blocks.add(2, np.zeros((5, 3, 32, 32)))
-    >>> [(block.kind, block.columns, len(block.buffers[-1])) for block in blocks.done()]
-    [('cols', (0, 1), 80), ('tensor', (2,), 122880)]
+    >>> blocks.add_matrix(places(2), np.ones((2, 5)))
+    >>> blocks.add(place(2), np.zeros((5, 3, 32, 32)))
+    >>> [described(shape) for shape in blocks.done().shapes]
+    [('cols', '<f8', [0, 1]), ('tensor', '<f8', [2])]
+    >>> [len(buffer) for buffer in blocks.buffers]
+    [80, 32, 122880]
     """
 
-    __slots__ = ("_arrow", "_blocks", "_objects")
+    __slots__ = ("arrow", "buffers", "names", "objects", "rows", "shapes")
 
     def __init__(self) -> None:
-        self._blocks: list[Block] = []
-        self._objects: dict[int, list[Any]] = {}
-        self._arrow: dict[int, pa.Array] = {}
+        self.rows = 0
+        self.names: tuple[str, ...] = ()
+        self.shapes: list[Shape] = []
+        self.buffers: list[bytes] = []
+        self.objects: dict[bytes, list[Any]] = {}
+        self.arrow: dict[bytes, pa.Array] = {}
 
-    def done(self) -> list[Block]:
-        """Return all blocks."""
-        if self._objects:
-            text = dumped(list(self._objects.values()))
-            self._blocks.append(Block("json", "object", tuple(self._objects), [text]))
-        if self._arrow:
-            types, stream = _arrow_stream(self._arrow)
-            self._blocks.append(Block("arrow", types, tuple(self._arrow), [stream]))
-        return self._blocks
+    def done(self) -> Blocks:
+        """Return this, complete: what columns share has been written."""
+        if self.objects:
+            self.shapes.append(("json", "object", tuple(self.objects)))
+            self.buffers.append(dumped(list(self.objects.values())))
+            self.objects = {}
+        if self.arrow:
+            types, stream = _arrow_stream(self.arrow)
+            self.shapes.append(("arrow", types, tuple(self.arrow)))
+            self.buffers.append(stream)
+            self.arrow = {}
+        return self
 
-    def add(self, column: int, values: Any) -> None:
+    def add(self, where: bytes, values: Any) -> None:
         """Add one column.
 
         Parameters
         ----------
-        column : int
+        where : bytes
             Its place.
         values : ndarray of n rows and any further dimensions, or pandas' array of n values
             Its values.
@@ -133,127 +157,149 @@ class Blocks:
             If they are of a structured or unknown NumPy dtype.
         """
         way = _WAYS.get(type(values)) or _way_of(type(values))
-        way(self, column, values)
+        way(self, where, values)
 
-    def add_matrix(self, columns: tuple[int, ...], values: Any) -> None:
+    def add_matrix(self, where: bytes, values: Any) -> None:
         """Add k columns at once.
 
         Parameters
         ----------
-        columns : tuple of k int
-            Their places.
+        where : bytes
+            Their place.
         values : ndarray or pandas' array of dates, shape (k, n)
             Their values.
         """
-        if isinstance(values, np.ndarray):
-            if values.dtype.kind in PLAIN:
-                return self._blocks.append(plain_block(columns, values))
-            if values.dtype.kind == "O":
-                for column, objects in zip(columns, values.tolist(), strict=True):
-                    self._add_objects(column, objects)
-                return None
+        if isinstance(values, np.ndarray) and values.dtype.kind in PLAIN:
+            self.add_plain(
+                where, values, values.dtype if values.dtype.kind not in "US" else values.dtype.str[:2]
+            )
         elif isinstance(values, DATES):
-            return self._add_plain(columns, *_date_memory(values))
-        for column, row in zip(columns, values, strict=True):
-            self.add(column, row)
-        return None
+            self._add_dates(where, values)
+        else:
+            for k, row in enumerate(values):
+                self.add(where[k * WIDTH : (k + 1) * WIDTH], row)
+
+    def add_plain(self, where: bytes, values: Array, dtype: Any) -> None:
+        """Add columns of numbers, a matrix (k, n) or n values, under a dtype."""
+        # Copied in the order in which it lies: turning a large matrix round costs forty copies.
+        if values.size < SMALL or (flags := values.flags).c_contiguous or not flags.f_contiguous:
+            self.shapes.append(("cols", dtype, where))
+            self.buffers.append(values.tobytes())
+        else:
+            self.shapes.append(("rows", dtype, where))
+            self.buffers.append(values.T.tobytes())
 
     def add_frame(self, frame: pd.DataFrame) -> None:
         """Add a frame's columns."""
-        for columns, values in frame_blocks(frame):
-            if values.ndim == 2:
-                self.add_matrix(columns, values)
+        shapes, buffers = self.shapes, self.buffers
+        for where, values in frame_blocks(frame):
+            if type(values) is np.ndarray and values.dtype.kind in NUMBERS and values.size < SMALL:
+                shapes.append(("cols", values.dtype, where))
+                buffers.append(values.tobytes())
+            elif values.ndim == 2:
+                self.add_matrix(where, values)
             else:
-                self.add(columns[0], values)
+                (_WAYS.get(type(values)) or _way_of(type(values)))(self, where, values)
+        if self.objects or self.arrow:
+            self.done()
+        self.rows = len(frame.index)
 
     def add_overlay(self, overlay: Overlay) -> None:
         """Add what is left of a frame; its columns close ranks."""
         frame, changed = overlay
-        place = {j: number for number, j in enumerate(overlay.kept)}
-        for columns, values in frame_blocks(frame):
+        number = {j: place(number) for number, j in enumerate(overlay.kept)}
+        for where, values in frame_blocks(frame):
+            columns = columns_at(where)
             rows = [row for row, j in enumerate(columns) if j not in changed]
-            places = tuple([place[columns[row]] for row in rows])
             if rows and values.ndim == 2:
-                self.add_matrix(places, values if len(rows) == len(columns) else values[rows])
+                left = b"".join([number[columns[row]] for row in rows])
+                self.add_matrix(left, values if len(rows) == len(columns) else values[rows])
             elif rows:
-                self.add(places[0], values)
+                self.add(number[columns[0]], values)
         for j, column in changed.items():
             if column is not None:
-                self.add(place[j], column)
+                self.add(number[j], column)
 
-    def _append(self, kind: str, dtype: str, column: int, buffers: list[bytes]) -> None:
-        self._blocks.append(Block(kind, dtype, (column,), buffers))
+    def _append(self, kind: str, dtype: Any, where: bytes, *buffers: bytes) -> None:
+        self.shapes.append((kind, dtype, where))
+        self.buffers += buffers
 
-    def _add_plain(self, columns: tuple[int, ...], values: Array, dtype: str) -> None:
-        self._blocks.append(plain_block(columns, values, dtype))
-
-    def _add_array(self, column: int, values: Array) -> None:
+    def _add_array(self, where: bytes, values: Array) -> None:
         kind = values.dtype.kind
         if kind in PLAIN and values.ndim == 1:
-            self._blocks.append(plain_block((column,), values))
+            # Text's width differs from request to request, and follows from the buffer's length.
+            self.add_plain(where, values, values.dtype if kind not in "US" else values.dtype.str[:2])
         elif kind == "O" or (kind == "c" and values.ndim == 1):
-            self._add_objects(column, values.tolist())
+            self._add_objects(where, values.tolist())
         elif kind not in TENSORS:
             raise UnrecordedError(f"values of dtype {values.dtype} are not recorded")
         else:
             shape = struct.pack(f"<{values.ndim}q", *values.shape)
-            self._append("tensor", _dtype(values.dtype), column, [shape, values.tobytes()])
+            self._append("tensor", values.dtype, where, shape, values.tobytes())
 
-    def _add_dates(self, column: int, values: Any) -> None:
-        self._add_plain((column,), *_date_memory(values))
+    def _add_dates(self, where: bytes, values: Any) -> None:
+        try:
+            memory = _private_dates(values)
+        except AttributeError:  # another pandas
+            memory = _public_dates(values)
+        naive = isinstance(values.dtype, np.dtype)
+        self.add_plain(where, memory, memory.dtype if naive else (memory.dtype, "aware"))
 
-    def _add_masked(self, column: int, values: Any) -> None:
-        data, missing = _masked_memory(values)
-        self._append("masked", _dtype(data.dtype), column, [data.tobytes(), missing.tobytes()])
+    def _add_masked(self, where: bytes, values: Any) -> None:
+        try:
+            data, missing = _private_masked(values)
+        except AttributeError:  # another pandas
+            data, missing = _public_masked(values)
+        self._append("masked", data.dtype, where, data.tobytes(), missing.tobytes())
 
-    def _add_categories(self, column: int, values: pd.Categorical) -> None:
+    def _add_categories(self, where: bytes, values: pd.Categorical) -> None:
         codes, levels = values.codes, _levels(values.dtype)
         if len(codes) < LONG:
-            self._objects[column] = [None if code < 0 else levels[code] for code in codes.tolist()]
+            self.objects[where] = [None if code < 0 else levels[code] for code in codes.tolist()]
         else:
             # None stands last, where code -1, which is a missing value's, finds it.
             told = dumped([[*levels, None]])
-            self._append("codes", _dtype(codes.dtype), column, [told, codes.tobytes()])
+            self._append("codes", codes.dtype, where, told, codes.tobytes())
 
-    def _add_text(self, column: int, values: Any) -> None:
+    def _add_text(self, where: bytes, values: Any) -> None:
         if len(values) >= LONG:
-            return self._add_arrow(column, values)
+            return self._add_arrow(where, values)
         memory = values.__arrow_array__()
-        self._objects[column] = (memory.chunk(0) if memory.num_chunks == 1 else memory).to_pylist()
+        self.objects[where] = (memory.chunk(0) if memory.num_chunks == 1 else memory).to_pylist()
         return None
 
-    def _add_arrow(self, column: int, values: Any) -> None:
+    def _add_arrow(self, where: bytes, values: Any) -> None:
         memory = values.__arrow_array__()
-        self._arrow[column] = memory.combine_chunks() if isinstance(memory, pa.ChunkedArray) else memory
+        self.arrow[where] = memory.combine_chunks() if isinstance(memory, pa.ChunkedArray) else memory
 
-    def _add_wrapped(self, column: int, values: Any) -> None:
-        self._add_array(column, np.asarray(values))
+    def _add_wrapped(self, where: bytes, values: Any) -> None:
+        self._add_array(where, np.asarray(values))
 
-    def _add_others(self, column: int, values: Any) -> None:
-        self._add_objects(column, values.astype(object).tolist())
+    def _add_others(self, where: bytes, values: Any) -> None:
+        self._add_objects(where, values.astype(object).tolist())
 
-    def _add_objects(self, column: int, values: list[Any]) -> None:
+    def _add_objects(self, where: bytes, values: list[Any]) -> None:
         first = values[0] if values else None
         if first is None:
             first = next((value for value in values if value is not None), None)
         if type(first) not in COMMON and is_tensor(first):
             arrays = [None if value is None else as_array(value) for value in values]
             if all(array is None or array.dtype.kind in TENSORS for array in arrays):
-                return self._add_cells(column, arrays)
+                return self._add_cells(where, arrays)
         text = _arrow_text(values) if len(values) >= LONG and isinstance(first, str) else None
         if text is not None:
-            self._arrow[column] = text
+            self.arrow[where] = text
         else:
-            self._objects[column] = values
+            self.objects[where] = values
         return None
 
-    def _add_cells(self, column: int, arrays: list[Array | None]) -> None:
+    def _add_cells(self, where: bytes, arrays: list[Array | None]) -> None:
         heads = [None if array is None else (array.dtype.str, array.shape) for array in arrays]
         memory = b"".join([array.tobytes() for array in arrays if array is not None])
-        self._append("cells", "object", column, [dumped([heads]), memory])
+        self._append("cells", "object", where, dumped([heads]), memory)
 
 
-_WAYS: dict[type, Callable[[Blocks, int, Any], None]] = {
+_WAYS: dict[type, Callable[[Blocks, bytes, Any], None]] = {
     np.ndarray: Blocks._add_array,
     pd.arrays.DatetimeArray: Blocks._add_dates,
     pd.arrays.TimedeltaArray: Blocks._add_dates,
@@ -268,27 +314,19 @@ _WAYS: dict[type, Callable[[Blocks, int, Any], None]] = {
 }
 
 
-def _way_of(kind: type) -> Callable[[Blocks, int, Any], None]:
+def _way_of(kind: type) -> Callable[[Blocks, bytes, Any], None]:
     return next((_WAYS[base] for base in kind.__mro__ if base in _WAYS), Blocks._add_others)
 
 
-def _manager_blocks(frame: pd.DataFrame) -> Iterable[tuple[tuple[int, ...], Any]]:
-    """Yield pandas' own blocks, (k, n) matrices or single columns: private API."""
-    blocks = frame._mgr.blocks
-    if len(blocks) == 1 and (locs := blocks[0].mgr_locs).is_slice_like and locs.as_slice.step == 1:
-        return [(places(frame.shape[1]), blocks[0].values)]
-    return [(tuple(block.mgr_locs.as_array.tolist()), block.values) for block in blocks]
+def _public_blocks(frame: pd.DataFrame) -> list[tuple[bytes, Any]]:
+    """Return one block a column, through public API; slower, of equal meaning."""
+    return [(place(j), frame.iloc[:, j].array) for j in range(frame.shape[1])]
 
 
-def _public_blocks(frame: pd.DataFrame) -> Iterable[tuple[tuple[int, ...], Any]]:
-    """Yield one block a column, through public API; slower, of equal meaning."""
-    return [((j,), frame.iloc[:, j].array) for j in range(frame.shape[1])]
-
-
-def frame_blocks(frame: pd.DataFrame) -> Iterable[tuple[tuple[int, ...], Any]]:
+def frame_blocks(frame: pd.DataFrame) -> list[tuple[bytes, Any]]:
     """Return the places of columns that lie together, and what holds them: a (k, n) matrix, or one column's array."""
-    try:
-        return _manager_blocks(frame)
+    try:  # pandas' own blocks: private API
+        return [(block.mgr_locs.as_array.tobytes(), block.values) for block in frame._mgr.blocks]
     except (AttributeError, TypeError):  # another pandas
         return _public_blocks(frame)
 
@@ -315,26 +353,8 @@ def _public_masked(values: Any) -> tuple[Array, Array]:
     return values.to_numpy(dtype=dtype, na_value=dtype.type(0)), np.asarray(values.isna())
 
 
-def _masked_memory(values: Any) -> tuple[Array, Array]:
-    try:
-        return _private_masked(values)
-    except AttributeError:  # another pandas
-        return _public_masked(values)
-
-
-def _date_memory(values: Any) -> tuple[Array, str]:
-    try:
-        memory = _private_dates(values)
-    except AttributeError:  # another pandas
-        memory = _public_dates(values)
-    naive = isinstance(values.dtype, np.dtype)
-    return memory, _dtype(memory.dtype) if naive else f"{_dtype(memory.dtype)} aware"
-
-
-@functools.lru_cache(maxsize=256)
-def _dtype(dtype: np.dtype[Any]) -> str:
-    # Text without its width, which differs from request to request and follows from the buffer's length.
-    return dtype.str[:2] if dtype.kind in "US" else dtype.str
+def _dtype(dtype: Any) -> str:
+    return dtype.str if isinstance(dtype, np.dtype) else str(dtype)
 
 
 _known_levels: dict[int, tuple[pd.CategoricalDtype, Any]] = {}
@@ -365,8 +385,8 @@ def _arrow_text(values: list[Any]) -> pa.Array | None:
     return text if isinstance(text, pa.StringArray) else None
 
 
-def _arrow_stream(columns: dict[int, pa.Array]) -> tuple[str, bytes]:
-    batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(map(str, columns)))
+def _arrow_stream(columns: dict[bytes, pa.Array]) -> tuple[str, bytes]:
+    batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(map(str, range(len(columns)))))
     target = pa.BufferOutputStream()
     with pa.ipc.new_stream(target, batch.schema) as stream:
         stream.write_batch(batch)

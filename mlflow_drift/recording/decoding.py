@@ -35,8 +35,8 @@ import numpy as np
 import pyarrow as pa
 
 from mlflow_drift.recording.columns import BUFFERS, Column, read_block
-from mlflow_drift.recording.encoding import KIND_LAYOUT, RECORD
-from mlflow_drift.recording.ids import row_ids
+from mlflow_drift.recording.encoding import KIND_LAYOUT, RECORD, UUID
+from mlflow_drift.recording.ids import row_ids, uuid_text
 from mlflow_drift.recording.names import PREDICTION, feature_column, prediction_column
 from mlflow_drift.recording.text import utf8
 
@@ -165,10 +165,14 @@ def _record(payload: memoryview, layouts: Mapping[int, Mapping[str, Any]]) -> tu
     for length in struct.unpack_from(f"<{count}I", payload, RECORD.size):
         buffers.append(payload[offset : offset + length])
         offset += length
-    ids = bytes(buffers[0]).decode(errors="replace")
-    return key, _Record(
-        rows, time_ns, row_ids(ids, rows) if layouts[key]["one_id"] else json.loads(ids), buffers[1:]
-    )
+    return key, _Record(rows, time_ns, _ids(bytes(buffers[0]), rows, layouts[key]["one_id"]), buffers[1:])
+
+
+def _ids(told: bytes, rows: int, one_id: bool | str) -> list[str]:
+    if one_id == UUID:
+        return row_ids(uuid_text(told), rows)
+    text = told.decode(errors="replace")
+    return row_ids(text, rows) if one_id else json.loads(text)
 
 
 def _table(layout: Mapping[str, Any], records: Sequence[_Record]) -> pa.Table:

@@ -17,22 +17,27 @@ import itertools
 import json
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mlflow_drift.recording.arrays import WIDEST, as_array, as_columns
-from mlflow_drift.recording.blocks import PLAIN, Block, Blocks, Overlay, places, plain_block
+from mlflow_drift.recording.blocks import NUMBERS, Blocks, Overlay, described, place, places
+from mlflow_drift.recording.ids import new_uuid
 
-__all__ = ["KIND_LAYOUT", "KIND_RECORD", "RECORD", "Encoder", "Held", "UnrecordedAnswerError"]
+__all__ = ["KIND_LAYOUT", "KIND_RECORD", "RECORD", "UUID", "Encoder", "UnrecordedAnswerError"]
 
 KIND_LAYOUT, KIND_RECORD = 0, 1
 RECORD = struct.Struct("<BIIqH")
+UUID = "uuid"
+"""What a layout says of ids (``one_id``) that are 16 bytes, rather than text."""
 TENSOR_INPUT = ("x",)
+FIRST = place(0)
 MOST_LAYOUTS = 1000
 SMALL = 1 << 16
 ARROW = pd.arrays.ArrowExtensionArray
+
 
 _layout_keys = itertools.count()
 
@@ -41,12 +46,7 @@ class UnrecordedAnswerError(ValueError):
     """The input could be recorded, the prediction could not."""
 
 
-class Held(NamedTuple):
-    """A model's input as it was when it was taken apart: its memory is copied already."""
-
-    rows: int
-    names: tuple[str, ...]
-    blocks: list[Block]
+NO_ANSWER = Blocks()
 
 
 class Encoder:
@@ -63,34 +63,24 @@ class Encoder:
     def __init__(self, context: Mapping[str, Any], feature_names: tuple[str, ...] = ()) -> None:
         self._context = dict(context)
         self._feature_names = feature_names
-        self._layouts: dict[Any, tuple[int, bytes, Any, Any]] = {}
-        self._names: dict[tuple[str, int], tuple[Any, tuple[str, ...]]] = {}
+        self._layouts: dict[Any, tuple[tuple[int, bytes], Any, Any]] = {}
+        self._last: dict[str, tuple[Any, tuple[str, ...]]] = {}
         self._known: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-    def hold(self, data: Any) -> Held:
-        """Copy a model's input now, to be encoded later: a model may change it in place.
-
-        Raises
-        ------
-        TypeError
-            If the data are of a kind that is not recorded.
-        """
-        return Held(*self._take_apart(data, "x"))
-
     def encode(
-        self, data: Any, prediction: Any, request_id: str | Sequence[str], time_ns: int
+        self, data: Any, prediction: Any, request_id: str | Sequence[str] | None, time_ns: int
     ) -> tuple[list[bytes], tuple[int, bytes]]:
         """Return a record's parts, and the layout that must precede it.
 
         Parameters
         ----------
-        data : Held, DataFrame, Series, mapping of arrays, array of any dimension, or what ``as_array`` takes
+        data : Blocks, DataFrame, Series, mapping of arrays, array of any dimension, or what ``as_array`` takes
             The model's input, n rows. A matrix is k columns; an array of more dimensions, or a matrix of more than
             4,096 unnamed columns, is one tensor a row. In a mapping, an array of two or more dimensions is.
         prediction : as data, or None
             The model's answer, n rows.
-        request_id : str, or sequence of n str
-            One for the request, or one a row.
+        request_id : str, sequence of n str, or None
+            One for the request, or one a row; None for a fresh one.
         time_ns : int
             Nanoseconds since 1970, UTC.
 
@@ -109,101 +99,109 @@ class Encoder:
         >>> RECORD.unpack_from(b"".join(parts))[2:]
         (2, 0, 3)
         """
-        rows, names, blocks = data if isinstance(data, Held) else self._take_apart(data, "x")
-        answer_names, answer_blocks = self._answer(prediction, rows)
-        one_id = isinstance(request_id, str)
-        if not one_id and len(request_id) != rows:
-            raise ValueError(
-                f"request_id: must be one, or one for each of the {rows} rows; got {len(request_id)}"
-            )
-        ids = request_id if isinstance(request_id, str) else json.dumps(list(request_id))
-        layout = self._layout(one_id, names, blocks, answer_names, answer_blocks)
-        buffers = [ids.encode(errors="replace")]
-        for block in blocks:
-            buffers += block.buffers
-        for block in answer_blocks:
-            buffers += block.buffers
-        lengths = [len(buffer) for buffer in buffers]
+        held = data if type(data) is Blocks else self.hold(data)
+        rows = held.rows
+        if (
+            type(prediction) is np.ndarray
+            and prediction.shape == (rows,)
+            and prediction.dtype.kind in NUMBERS
+        ):
+            answer, memory = _numbers(prediction.dtype), [prediction.tobytes()]
+        else:
+            answer = NO_ANSWER if prediction is None else self._answer(prediction, rows)
+            memory = answer.buffers
+        ids, one_id = _ids(request_id, rows, time_ns)
+        # Equal names are one object here (see _same), which the entry keeps: comparing them costs nothing.
+        key = (
+            one_id,
+            id(held.names),
+            id(answer.names),
+            len(held.shapes),
+            *held.shapes,
+            *answer.shapes,
+        )
+        known = self._layouts.get(key)
+        layout = self._new_layout(key, one_id, held, answer) if known is None else known[0]
+        buffers = [ids, *held.buffers, *memory]
+        lengths = list(map(len, buffers))
+        count = len(buffers)
         try:
-            head = RECORD.pack(KIND_RECORD, layout[0], rows, time_ns, len(buffers))
-            parts = [head, struct.pack(f"<{len(buffers)}I", *lengths), *buffers]
+            head = _head(count).pack(KIND_RECORD, layout[0], rows, time_ns, count, *lengths)
         except struct.error as error:
             raise ValueError(f"a request of {rows} rows is too large for a record: {error}") from error
         # One short write is quicker than a gathered one.
+        parts = [head, *buffers]
         return [b"".join(parts)] if sum(lengths) < SMALL else parts, layout
 
-    def _answer(self, prediction: Any, rows: int) -> tuple[tuple[str, ...], list[Block]]:
-        if prediction is None:
-            return (), []
+    def _answer(self, prediction: Any, rows: int) -> Blocks:
         try:
-            answers, names, blocks = self._take_apart(prediction, "")
+            answer = self.hold(prediction, "")
         except (TypeError, ValueError) as error:
             raise UnrecordedAnswerError(f"prediction: {error}") from error
-        if answers != rows:
+        if answer.rows != rows:
             raise UnrecordedAnswerError(
-                f"prediction: must have one row for each of the {rows} rows of data; got {answers}"
+                f"prediction: must have one row for each of the {rows} rows of data; got {answer.rows}"
             )
-        return names, blocks
+        return answer
 
-    def _layout(
-        self,
-        one_id: bool,
-        names: tuple[str, ...],
-        blocks: list[Block],
-        answer_names: tuple[str, ...],
-        answer_blocks: list[Block],
-    ) -> tuple[int, bytes]:
-        # Equal names are one object here (see _same), which the entry keeps: comparing them costs nothing.
-        shape = [block[:3] for block in blocks], [block[:3] for block in answer_blocks]
-        key = (one_id, id(names), id(answer_names), *shape[0], None, *shape[1])
-        known = self._layouts.get(key)
-        if known is None:
-            if len(self._layouts) >= MOST_LAYOUTS:  # callers who send ever new columns
-                self._layouts.clear()
-                self._known.clear()
-            described = {
-                **self._context,
-                "one_id": one_id,
-                "names": names,
-                "answer_names": answer_names,
-                "input_blocks": len(blocks),
-                "blocks": [*shape[0], *shape[1]],
-            }
-            number = next(_layout_keys)
-            frame = struct.pack("<BI", KIND_LAYOUT, number) + json.dumps(described).encode()
-            known = self._layouts.setdefault(key, (number, frame, names, answer_names))
-        return known[:2]
+    def _new_layout(self, key: Any, one_id: bool | str, held: Blocks, answer: Blocks) -> tuple[int, bytes]:
+        if len(self._layouts) >= MOST_LAYOUTS:  # callers who send ever new columns
+            self._layouts.clear()
+            self._known.clear()
+        shapes = held.shapes
+        layout = {
+            **self._context,
+            "one_id": one_id,
+            "names": held.names,
+            "answer_names": answer.names,
+            "input_blocks": len(shapes),
+            "blocks": [described(shape) for shape in (*shapes, *answer.shapes)],
+        }
+        number = next(_layout_keys)
+        frame = struct.pack("<BI", KIND_LAYOUT, number) + json.dumps(layout).encode()
+        return self._layouts.setdefault(key, ((number, frame), held.names, answer.names))[0]
 
-    def _take_apart(self, value: Any, stem: str) -> tuple[int, tuple[str, ...], list[Block]]:
-        if type(value) is np.ndarray and value.ndim == 1 and value.dtype.kind in PLAIN:
-            return len(value), self.names_for(value, stem), [plain_block((0,), value)]
+    def hold(self, value: Any, stem: str = "x") -> Blocks:
+        """Copy a model's input, or its answer, now, to be encoded later: a model may change it in place.
+
+        Raises
+        ------
+        TypeError
+            If the data are of a kind that is not recorded.
+        """
         blocks = Blocks()
         if isinstance(value, pd.DataFrame):
             blocks.add_frame(value)
-            return len(value), self._names_of(value.columns, stem), blocks.done()
+            blocks.names = self._names_of(value.columns, stem)
+            return blocks
+        if type(value) is np.ndarray and value.ndim == 1 and value.dtype.kind in NUMBERS:
+            blocks.shapes.append(("cols", value.dtype, FIRST))
+            blocks.buffers.append(value.tobytes())
+            blocks.rows, blocks.names = len(value), self.names_for(value, stem)
+            return blocks
+        if isinstance(value, np.ndarray) and value.dtype.names is not None:
+            value = {name: value[name] for name in value.dtype.names}
         if isinstance(value, Overlay):
             blocks.add_overlay(value)
             names = self._names_of(value.frame.columns, stem)
-            return len(value.frame), self._same(tuple([names[j] for j in value.kept])), blocks.done()
-        if isinstance(value, np.ndarray) and value.dtype.names is not None:
-            value = {name: value[name] for name in value.dtype.names}
-        if isinstance(value, Mapping):
+            blocks.rows, blocks.names = len(value.frame), self._same(tuple([names[j] for j in value.kept]))
+        elif isinstance(value, Mapping):
             rows, columns = as_columns(value)
             for j, column in enumerate(columns.values()):
-                blocks.add(j, column)
-            return rows, self._same(_distinct(columns)), blocks.done()
-        if isinstance(value, (pd.Series, pd.Index)):
-            blocks.add(0, value.array)
+                blocks.add(place(j), column)
+            blocks.rows, blocks.names = rows, self._same(_distinct(columns))
+        elif isinstance(value, (pd.Series, pd.Index)):
+            blocks.add(FIRST, value.array)
             name = f"{stem}0" if value.name is None else str(value.name)
-            return len(value), self._same(_distinct([name])), blocks.done()
-        array = value if isinstance(value, pd.api.extensions.ExtensionArray) else as_array(value)
-        rows = len(array) if array.ndim else 1
-        names = self.names_for(array, stem)
-        if array.ndim == 2 and names is not TENSOR_INPUT:
-            blocks.add_matrix(places(len(names)), array.T)
+            blocks.rows, blocks.names = len(value), self._same(_distinct([name]))
         else:
-            blocks.add(0, array if array.ndim else array.reshape(1))
-        return rows, names, blocks.done()
+            array = value if isinstance(value, pd.api.extensions.ExtensionArray) else as_array(value)
+            blocks.rows, blocks.names = len(array) if array.ndim else 1, self.names_for(array, stem)
+            if array.ndim == 2 and blocks.names is not TENSOR_INPUT:
+                blocks.add_matrix(places(len(blocks.names)), array.T)
+            else:
+                blocks.add(FIRST, array if array.ndim else array.reshape(1))
+        return blocks.done()
 
     def _same(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Return the one object that stands for these names, as long as any layout has it."""
@@ -223,14 +221,49 @@ class Encoder:
     def _names_of(self, columns: pd.Index, stem: str) -> tuple[str, ...]:
         # MLflow makes a new but equal index for every request. Of text, Arrow compares its memory, which costs
         # far less than to make Python's strings of it.
-        array = columns.values
-        labels: Any = array.__arrow_array__() if isinstance(array, ARROW) else tuple(columns.tolist())
-        last = self._names.get((stem, len(columns)))
+        try:
+            labels = columns._data._pa_array if type(columns) is pd.Index else tuple(columns.tolist())
+        except AttributeError:  # names that are not all text, or another pandas
+            labels = _labels(columns)
+        last = self._last.get(stem)
         if last is not None and last[0] == labels:
             return last[1]
         names = self._same(_distinct(columns.tolist()))
-        self._names[stem, len(columns)] = (labels, names)
+        self._last[stem] = (labels, names)
         return names
+
+
+def _labels(columns: pd.Index) -> Any:
+    array = columns.array
+    return array.__arrow_array__() if isinstance(array, ARROW) else tuple(columns.tolist())
+
+
+def _ids(request_id: str | Sequence[str] | None, rows: int, time_ns: int) -> tuple[bytes, bool | str]:
+    """Return the ids as bytes, and what the layout says of them."""
+    if request_id is None:
+        return new_uuid(time_ns), UUID
+    if isinstance(request_id, str):
+        return request_id.encode(errors="replace"), True
+    if len(request_id) != rows:
+        raise ValueError(
+            f"request_id: must be one, or one for each of the {rows} rows; got {len(request_id)}"
+        )
+    return json.dumps(list(request_id)).encode(errors="replace"), False
+
+
+@functools.lru_cache(maxsize=256)
+def _numbers(dtype: np.dtype[Any]) -> Blocks:
+    """Return what is to be said of an answer that is one number a row, whose memory is kept beside it."""
+    answer = Blocks()
+    answer.names = _numbered("", 1)
+    answer.shapes.append(("cols", dtype, FIRST))
+    return answer
+
+
+@functools.lru_cache(maxsize=256)
+def _head(buffers: int) -> struct.Struct:
+    """Return the head of a record of so many buffers: what ``RECORD`` says, and their lengths."""
+    return struct.Struct(f"{RECORD.format}{buffers}I")
 
 
 def _distinct(names: Any) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from mlflow_drift.recording.locks import try_lock
 from mlflow_drift.recording.shipper import ShipperProcess
 from mlflow_drift.recording.spool import live_writers, segments
 
-__all__ = ["keep", "stop"]
+__all__ = ["Keeper", "keep", "stop"]
 
 logger = logging.getLogger(__name__)
 
@@ -110,10 +110,12 @@ class _Kept:
             )
 
 
-class _Keeper:
+class Keeper:
     """One process's threads."""
 
     def __init__(self) -> None:
+        self.over = False
+        """Whether it has ended, or is a parent's, seen from a child."""
         self.kept: dict[Path, _Kept] = {}
         self.process = ShipperProcess()
         self._stopped = threading.Event()
@@ -124,10 +126,13 @@ class _Keeper:
         ]
 
     def start(self) -> None:
+        """Begin."""
         for thread in self._threads:
             thread.start()
 
     def stop(self, within: float) -> None:
+        """End, and wait so many seconds for the threads."""
+        self.over = True
         self._stopped.set()
         self._urgent.set()
         self.process.close()
@@ -139,6 +144,7 @@ class _Keeper:
         self.resign()
 
     def resign(self) -> None:
+        """Leave the lead of all folders to other processes."""
         for kept in self.kept.values():
             kept.resign()
 
@@ -166,19 +172,26 @@ class _Keeper:
             self.process.rest()
 
 
-_keeper: _Keeper | None = None
+_keeper: Keeper | None = None
 _changing = threading.Lock()
 _retry_at = 0.0
 
 
-def keep(folder: Path, settings: Settings, *, lost: bool = False) -> None:
-    """See to a spool folder from now on, whether its records are safe or lost. Cheap when it is known already."""
+def keep(folder: Path, settings: Settings, *, lost: bool = False) -> Keeper | None:
+    """See to a spool folder from now on, whether its records are safe or lost.
+
+    Returns
+    -------
+    Keeper, optional
+        What sees to it until it is over; None if there can be none at present.
+    """
     keeper = _keeper
     if keeper is None or folder not in keeper.kept:
         _keep(folder, settings)
         keeper = _keeper
     if lost and keeper is not None:
         keeper.hurry()
+    return keeper
 
 
 def _keep(folder: Path, settings: Settings) -> None:
@@ -186,7 +199,7 @@ def _keep(folder: Path, settings: Settings) -> None:
     with _changing:
         if _keeper is None and time.monotonic() < _retry_at:
             return
-        keeper = _keeper or _Keeper()
+        keeper = _keeper or Keeper()
         every = settings.recording_of(model_of(folder)).ship_every
         keeper.kept[folder] = _Kept(folder, settings, every, time.monotonic() + every)
         if _keeper is None:
@@ -219,6 +232,7 @@ def stop() -> None:
 def _after_fork_in_child() -> None:
     global _keeper, _changing  # threads do not survive a fork
     if _keeper is not None:
+        _keeper.over = True
         _keeper.process.forget()
         _keeper.resign()
     _keeper, _changing = None, threading.Lock()

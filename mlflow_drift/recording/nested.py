@@ -11,7 +11,7 @@ import pandas as pd
 
 from mlflow_drift.config import ColumnRule
 from mlflow_drift.recording.arrays import as_array
-from mlflow_drift.recording.blocks import frame_blocks
+from mlflow_drift.recording.blocks import columns_at, frame_blocks
 from mlflow_drift.recording.rules import CannotApplyError, apply_rule
 
 __all__ = ["Nested"]
@@ -57,7 +57,7 @@ class Nested:
     def _frame(self, frame: pd.DataFrame) -> pd.DataFrame:
         new = frame
         # pandas' dtypes take longer than all the rest.
-        objects = [columns for columns, values in frame_blocks(frame) if _holds_objects(values.dtype)]
+        objects = [columns_at(where) for where, values in frame_blocks(frame) if _holds_objects(values.dtype)]
         for j in itertools.chain.from_iterable(objects):
             if (cells := self._cells(frame.iloc[:, j])) is not None:
                 new = frame.copy(deep=False) if new is frame else new

@@ -8,9 +8,10 @@ import errno
 import logging
 import os
 import threading
-import time
 from collections import Counter
 from collections.abc import Sequence
+from time import monotonic
+from time import time_ns as clock
 from typing import Any
 
 from mlflow_drift.config import Settings
@@ -20,12 +21,12 @@ from mlflow_drift.recording.arrays import UnrecordedError
 from mlflow_drift.recording.counts import RecorderStats, watch
 from mlflow_drift.recording.encoding import Encoder, UnrecordedAnswerError
 from mlflow_drift.recording.ids import new_request_id
-from mlflow_drift.recording.keeper import keep
+from mlflow_drift.recording.keeper import Keeper, keep
 from mlflow_drift.recording.names import folder_name
 from mlflow_drift.recording.privacy import Privacy
 from mlflow_drift.recording.redaction import KEPT_BACK, UNMATCHED
 from mlflow_drift.recording.sampling import in_sample, sampled_rows, take
-from mlflow_drift.recording.spool import writer_for
+from mlflow_drift.recording.spool import SpoolWriter, writer_for
 
 __all__ = ["Recorder"]
 
@@ -108,6 +109,8 @@ class Recorder:
         self._encoder = Encoder({"model": model, "model_version": version}, tuple(feature_names or ()))
         self._log_at = {"not recorded": 0.0, "left out": 0.0}
         self._out_of_order: str | None = None
+        self._writer: SpoolWriter | None = None
+        self._keeper: Keeper | None = None
         cause = "settings"
         try:
             self.settings = settings or Settings.load()
@@ -177,22 +180,28 @@ class Recorder:
         try:
             if self._out_of_order is not None:
                 return self._lose(self._out_of_order)
-            ids: Any = request_ids if request_ids is not None and len(request_ids) else new_request_id()
+            ids: Any = request_ids if request_ids is not None and len(request_ids) else None
             if self._share < 1.0:
-                data, prediction, ids = self._sampled(data, prediction, ids)
+                data, prediction, ids = self._sampled(data, prediction, ids or new_request_id())
                 if ids is None:
                     return False
             if self._protects:
+                ids = ids or new_request_id()
                 data, prediction, ids = self._privacy.apply(data, prediction, ids, self._leave_out)
+            time_ns = clock() if time is None else _nanoseconds(time)
             try:
-                buffers, layout = self._encoder.encode(data, prediction, ids, _nanoseconds(time))
+                buffers, layout = self._encoder.encode(data, prediction, ids, time_ns)
             except UnrecordedAnswerError as error:
                 self._leave_out("prediction", "unsupported", _said(error))
-                buffers, layout = self._encoder.encode(data, None, ids, _nanoseconds(time))
-            writer_for(self._folder, max_folder_bytes=self._spool_limit, fsync=self._fsync).append(
-                buffers, layout
-            )
-            keep(self._folder, self.settings)  # type: ignore[arg-type]
+                buffers, layout = self._encoder.encode(data, None, ids, time_ns)
+            writer = self._writer
+            if writer is None or writer.abandoned:
+                self._writer = writer = writer_for(
+                    self._folder, max_folder_bytes=self._spool_limit, fsync=self._fsync
+                )
+            writer.append(buffers, layout)
+            if self._keeper is None or self._keeper.over:
+                self._keeper = keep(self._folder, self.settings)  # type: ignore[arg-type]
         except OSError as error:
             return self._lose(errno.errorcode.get(error.errno or 0, "OSError"), error)
         except (TypeError, ValueError) as error:
@@ -238,7 +247,7 @@ class Recorder:
     def _count(self, kind: str, counter: Counter[str], cause: str, said: str) -> None:
         with _counting:
             counter[cause] += 1
-            now = time.monotonic()
+            now = monotonic()
             log = said and now >= self._log_at[kind]
             if log:
                 self._log_at[kind] = now + LOG_EVERY
@@ -255,8 +264,6 @@ def _said(error: BaseException) -> str:
     return str(error) if own else type(error.__cause__ or error).__name__
 
 
-def _nanoseconds(moment: dt.datetime | None) -> int:
-    if moment is None:
-        return time.time_ns()
+def _nanoseconds(moment: dt.datetime) -> int:
     aware = moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)
     return round(aware.timestamp() * 1_000_000) * 1000

@@ -89,6 +89,8 @@ class SpoolWriter:
         self.max_age = max_age
         self.max_folder_bytes = max_folder_bytes
         self.fsync = fsync
+        self.abandoned = False
+        """Whether it is a parent's, seen from a child."""
         self.removed = 0
         """Records of segments that someone else deleted while they were written."""
         self._lock = threading.Lock()
@@ -117,31 +119,51 @@ class SpoolWriter:
             If it could not be written; nothing of it remains in the segment.
         """
         frame = framed(payload)
-        size = sum(map(len, frame))
-        if size > self.max_folder_bytes:
-            raise OSError(errno.EFBIG, f"a record of {size} bytes exceeds the spool's size limit")
+        size = len(frame[0]) if len(frame) == 1 else sum(map(len, frame))
         with self._lock:
-            if self._failure is not None and time.monotonic() < self._retry_at:
-                raise OSError(*self._failure.args)
+            ready = (
+                self._fd >= 0
+                and self._size + size <= self.max_segment_bytes
+                and (preamble is None or preamble[0] in self._preambles)
+            )
+            if not ready:
+                self._refuse(size)
             try:
-                if self._fd >= 0 and self._size + size > self.max_segment_bytes:
-                    self._seal()
-                if self._fd < 0:
-                    self._begin(size)
-                if preamble is not None and preamble[0] not in self._preambles:
-                    frame = framed([preamble[1]]) + frame
-                    self._write(frame)
-                    self._preambles.add(preamble[0])
-                else:
-                    self._write(frame)
+                if not ready:
+                    frame = self._prepared(frame, size, preamble)
+                    size = sum(map(len, frame))
+                # One short write is quicker than a gathered one.
+                written = os.write(self._fd, frame[0]) if len(frame) == 1 else _gathered(self._fd, frame)
+                if written != size:
+                    raise OSError(errno.ENOSPC, "short write", str(self._path))
+                if self.fsync:
+                    os.fdatasync(self._fd)
+                self._size += size
                 self._records += 1
-                self._failure = None
             except OSError as error:
                 self._failure, self._retry_at = error, time.monotonic() + RETRY_AFTER
                 self._seal()
                 raise
             if self._size >= self.max_segment_bytes:
                 self._seal()
+
+    def _refuse(self, size: int) -> None:
+        if size > self.max_folder_bytes:
+            raise OSError(errno.EFBIG, f"a record of {size} bytes exceeds the spool's size limit")
+        if self._failure is not None and time.monotonic() < self._retry_at:
+            raise OSError(*self._failure.args)
+
+    def _prepared(self, frame: list[bytes], size: int, preamble: tuple[int, bytes] | None) -> list[bytes]:
+        """Make a segment ready for a record; return what is to be written, the preamble included."""
+        if self._fd >= 0 and self._size + size > self.max_segment_bytes:
+            self._seal()
+        if self._fd < 0:
+            self._begin(size)
+        self._failure = None
+        if preamble is None or preamble[0] in self._preambles:
+            return frame
+        self._preambles.add(preamble[0])
+        return framed([preamble[1]]) + frame
 
     def seal(self, *, older_than: float = 0.0) -> None:
         """Seal the current segment if it is that many seconds old, so that it can be deleted once shipped."""
@@ -155,6 +177,7 @@ class SpoolWriter:
         Only this process's descriptor is closed. The flock stays with the parent's, so that the parent's
         death still frees it.
         """
+        self.abandoned = True
         if self._fd >= 0:
             with contextlib.suppress(OSError):
                 os.close(self._fd)
@@ -188,17 +211,6 @@ class SpoolWriter:
         self._fd, self._path, self._size, self._born = fd, path, len(MAGIC), time.monotonic()
         self._preambles, self._records = set(), 0
 
-    def _write(self, parts: list[bytes]) -> None:
-        if len(parts) > IOV_MAX:
-            parts = [b"".join(parts)]
-        total = sum(map(len, parts))
-        written = os.write(self._fd, parts[0]) if len(parts) == 1 else os.writev(self._fd, parts)
-        if written != total:
-            raise OSError(errno.ENOSPC, "short write", str(self._path))
-        if self.fsync:
-            os.fdatasync(self._fd)
-        self._size += total
-
     def _seal(self) -> None:
         """Cut off what was written in part, rename, close; whatever fails is left to :func:`recover`."""
         if self._fd < 0:
@@ -222,6 +234,10 @@ class SpoolWriter:
         finally:
             os.close(self._fd)
             self._fd = -1
+
+
+def _gathered(fd: int, parts: list[bytes]) -> int:
+    return os.writev(fd, parts if len(parts) <= IOV_MAX else [b"".join(parts)])
 
 
 def _sync_folder(folder: Path) -> None:
