@@ -34,7 +34,17 @@ import pyarrow as pa
 from mlflow_drift.recording.arrays import WIDEST, UnrecordedError, as_array, is_tensor
 from mlflow_drift.recording.text import dumped
 
-__all__ = ["NUMBERS", "Blocks", "Overlay", "Shape", "columns_at", "described", "frame_blocks", "place"]
+__all__ = [
+    "NUMBERS",
+    "SMALL",
+    "Blocks",
+    "Overlay",
+    "Shape",
+    "columns_at",
+    "described",
+    "frame_blocks",
+    "place",
+]
 
 NUMBERS = "biufmM"
 PLAIN = f"{NUMBERS}US"
@@ -42,6 +52,7 @@ TENSORS = f"{PLAIN}c"
 DATES = (pd.arrays.DatetimeArray, pd.arrays.TimedeltaArray)
 COMMON = {str, float, int, bool, type(None)}
 SMALL = 1 << 12
+"""Values up to which it does not matter how often they are copied."""
 LONG = 256
 """Rows from which on text and categories are copied as memory; below, telling the values costs less."""
 

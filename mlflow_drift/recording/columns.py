@@ -14,16 +14,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mlflow_drift.recording.blocks import SMALL
 from mlflow_drift.recording.text import dumped, utf8
 
-__all__ = ["BUFFERS", "Column", "read_block"]
+__all__ = ["BUFFERS", "Column", "Memory", "read_block", "text_column"]
 
 BUFFERS = {"masked": 2, "codes": 2, "tensor": 2, "cells": 2}
 """How many buffers a kind of block has, where it is more than one."""
 
 Array = np.ndarray[Any, Any]
 Column: TypeAlias = "pa.Array | pa.ChunkedArray"
-Parts = Sequence[tuple[int, Sequence[memoryview]]]
+Memory: TypeAlias = "bytes | memoryview"
+Parts = Sequence[tuple[int, Sequence[Memory]]]
 
 FIRST_US, LAST_US = (
     np.datetime64(day, "us").view("i8") for day in ("0001-01-01", "9999-12-31T23:59:59.999999")
@@ -46,7 +48,7 @@ def read_block(kind: str, dtype: str, k: int, parts: Parts) -> list[Column]:
 
 
 def _read_json(_: str, k: int, parts: Parts) -> list[Column]:
-    lists = [json.loads(bytes(buffers[0])) for _, buffers in parts]
+    lists = json.loads(b"[" + b",".join([buffers[0] for _, buffers in parts]) + b"]")
     return [_from_objects([value for part in lists for value in part[j]]) for j in range(k)]
 
 
@@ -55,14 +57,20 @@ def _read_rows(dtype: str, k: int, parts: Parts) -> list[Column]:
 
 
 def _read_cols(dtype: str, k: int, parts: Parts) -> list[Column]:
-    return _from_matrices([_numbers(memory, dtype, (k, rows)) for rows, [memory] in parts], dtype)
+    rows = parts[0][0]
+    if not 0 < rows * k <= SMALL or dtype[1:] in {"U", "S"} or any(part[0] != rows for part in parts):
+        return _from_matrices([_numbers(memory, dtype, (k, rows)) for rows, [memory] in parts], dtype)
+    # Short records of as many rows each, of one mostly, become one array at once.
+    memory = b"".join([buffers[0] for _, buffers in parts])
+    values = _numbers(memory, dtype, (len(parts), k, rows))
+    return _from_matrices([values.swapaxes(0, 1).reshape(k, -1)], dtype)
 
 
 def _from_matrices(matrices: list[Array], dtype: str) -> list[Column]:
     aware = dtype.endswith("aware")
     return [
         _from_numbers(np.ascontiguousarray(column), aware=aware)
-        for column in np.concatenate(matrices, axis=1)
+        for column in (np.concatenate(matrices, axis=1) if len(matrices) > 1 else matrices[0])
     ]
 
 
@@ -123,7 +131,7 @@ _READERS: dict[str, Callable[[str, int, Parts], list[Column]]] = {
 }
 
 
-def _numbers(memory: memoryview, dtype: str, shape: tuple[int, ...]) -> Array:
+def _numbers(memory: Memory, dtype: str, shape: tuple[int, ...]) -> Array:
     kind = dtype.partition(" ")[0]
     if kind[1:] in {"U", "S"}:  # written without the width
         width = len(memory) // np.dtype(f"{kind}1").itemsize // max(math.prod(shape), 1)
@@ -208,12 +216,25 @@ _ARROW_TYPES: list[tuple[Callable[[pa.DataType], bool], pa.DataType]] = [
 
 
 def _from_objects(values: list[Any]) -> Column:
-    values = [None if isinstance(value, float) and value != value else value for value in values]  # noqa: PLR0124
-    kinds = {type(value) for value in values} - {type(None)}
+    kinds = set(map(type, values))
+    if float in kinds:
+        values = [None if isinstance(value, float) and value != value else value for value in values]  # noqa: PLR0124
+        kinds = set(map(type, values))
+    kinds.discard(type(None))
+    if kinds == {str}:
+        return text_column(values)
     if kinds <= {bool}:
         return pa.array(values, pa.bool_()) if kinds else pa.nulls(len(values), pa.null())
     if kinds == {int} and all(value is None or -(1 << 63) <= value < 1 << 63 for value in values):
         return pa.array(values, pa.int64())
     if kinds <= {int, float} and all(type(v) is not int or abs(v) <= 1 << 53 for v in values):
         return pa.array([None if value is None else float(value) for value in values], pa.float64())
-    return pa.array([None if value is None else utf8(value) for value in values], pa.string())
+    return text_column([None if value is None else utf8(value) for value in values])
+
+
+def text_column(values: list[str | None]) -> pa.Array:
+    """Return text as a column, with a question mark for what UTF-8 cannot hold."""
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeError:
+        return pa.array([None if value is None else utf8(value) for value in values], pa.string())

@@ -28,17 +28,15 @@ import json
 import struct
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from mlflow_drift.recording.columns import BUFFERS, Column, read_block
-from mlflow_drift.recording.encoding import KIND_LAYOUT, RECORD, UUID
+from mlflow_drift.recording.columns import BUFFERS, Column, Memory, read_block, text_column
+from mlflow_drift.recording.encoding import KIND_LAYOUT, RECORD, SMALL, UUID
 from mlflow_drift.recording.ids import row_ids, uuid_text
 from mlflow_drift.recording.names import PREDICTION, feature_column, prediction_column
-from mlflow_drift.recording.text import utf8
 
 __all__ = ["FIXED", "TENSOR", "decode", "tensor", "tensors"]
 
@@ -128,12 +126,11 @@ def tensors(column: pa.ChunkedArray | pa.Array) -> np.ndarray[Any, Any]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
+class _Record(NamedTuple):
     rows: int
     time_ns: int
     ids: list[str]
-    buffers: list[memoryview]
+    buffers: Sequence[Memory]
 
 
 def decode(frames: Iterable[tuple[int, memoryview]], start: int = 0) -> list[pa.Table]:
@@ -161,11 +158,24 @@ def decode(frames: Iterable[tuple[int, memoryview]], start: int = 0) -> list[pa.
 def _record(payload: memoryview, layouts: Mapping[int, Mapping[str, Any]]) -> tuple[int, _Record]:
     _, key, rows, time_ns, count = RECORD.unpack_from(payload)
     offset = RECORD.size + 4 * count
+    ids, *buffers = _split(bytes(payload[RECORD.size : offset]), payload, offset)
+    return key, _Record(rows, time_ns, _ids(bytes(ids), rows, layouts[key]["one_id"]), buffers)
+
+
+def _split(lengths: bytes, payload: memoryview, offset: int) -> Sequence[Memory]:
+    """Return a record's buffers: copies of short ones, all at once."""
+    if len(payload) < SMALL:
+        return _splitter(lengths).unpack_from(payload, offset)
     buffers = []
-    for length in struct.unpack_from(f"<{count}I", payload, RECORD.size):
+    for length in struct.unpack(f"<{len(lengths) // 4}I", lengths):
         buffers.append(payload[offset : offset + length])
         offset += length
-    return key, _Record(rows, time_ns, _ids(bytes(buffers[0]), rows, layouts[key]["one_id"]), buffers[1:])
+    return buffers
+
+
+@functools.lru_cache(maxsize=1024)
+def _splitter(lengths: bytes) -> struct.Struct:
+    return struct.Struct("".join(f"{length}s" for length in struct.unpack(f"<{len(lengths) // 4}I", lengths)))
 
 
 def _ids(told: bytes, rows: int, one_id: bool | str) -> list[str]:
@@ -202,8 +212,10 @@ def _fixed(layout: Mapping[str, Any], records: Sequence[_Record]) -> pa.Table:
     time_us = np.repeat(np.array([record.time_ns // 1000 for record in records], dtype=np.int64), counts)
     return pa.table(
         {
-            "request_id": pa.array([utf8(name) for record in records for name in record.ids], pa.string()),
-            "row": pa.array(np.concatenate([np.arange(count) for count in counts]), pa.int32()),
+            "request_id": text_column([name for record in records for name in record.ids]),
+            "row": pa.array(
+                np.arange(len(time_us)) - np.repeat(np.cumsum(counts) - counts, counts), pa.int32()
+            ),
             "time": pa.array(time_us).cast(pa.timestamp("us", "UTC")),
             "day": pa.array((time_us // DAY_US).astype(np.int32)).cast(pa.date32()),
             "model_version": pa.array([layout["model_version"]] * sum(counts), pa.string()),
