@@ -50,6 +50,7 @@ NUMBERS = "biufmM"
 PLAIN = f"{NUMBERS}US"
 TENSORS = f"{PLAIN}c"
 DATES = (pd.arrays.DatetimeArray, pd.arrays.TimedeltaArray)
+TEXT = pd.arrays.ArrowStringArray
 COMMON = {str, float, int, bool, type(None)}
 SMALL = 1 << 12
 """Values up to which it does not matter how often they are copied."""
@@ -186,6 +187,9 @@ class Blocks:
             )
         elif isinstance(values, DATES):
             self._add_dates(where, values)
+        elif values.dtype == np.dtype(object):
+            for k, cells in enumerate(values.tolist()):
+                self._add_objects(where[k * WIDTH : (k + 1) * WIDTH], cells)
         else:
             for k, row in enumerate(values):
                 self.add(where[k * WIDTH : (k + 1) * WIDTH], row)
@@ -202,18 +206,20 @@ class Blocks:
 
     def add_frame(self, frame: pd.DataFrame) -> None:
         """Add a frame's columns."""
-        shapes, buffers = self.shapes, self.buffers
+        self.rows = rows = len(frame.index)
         for where, values in frame_blocks(frame):
-            if type(values) is np.ndarray and values.dtype.kind in NUMBERS and values.size < SMALL:
-                shapes.append(("cols", values.dtype, where))
-                buffers.append(values.tobytes())
+            kind = type(values)
+            if kind is np.ndarray and values.dtype.kind in NUMBERS and values.size < SMALL:
+                self.shapes.append(("cols", values.dtype, where))
+                self.buffers.append(values.tobytes())
+            elif kind is TEXT and rows < LONG:
+                self._add_short_text(where, values)
             elif values.ndim == 2:
                 self.add_matrix(where, values)
             else:
                 (_WAYS.get(type(values)) or _way_of(type(values)))(self, where, values)
         if self.objects or self.arrow:
             self.done()
-        self.rows = len(frame.index)
 
     def add_overlay(self, overlay: Overlay) -> None:
         """Add what is left of a frame; its columns close ranks."""
@@ -273,11 +279,11 @@ class Blocks:
             self._append("codes", codes.dtype, where, told, codes.tobytes())
 
     def _add_text(self, where: bytes, values: Any) -> None:
-        if len(values) >= LONG:
-            return self._add_arrow(where, values)
+        (self._add_arrow if len(values) >= LONG else self._add_short_text)(where, values)
+
+    def _add_short_text(self, where: bytes, values: Any) -> None:
         memory = values.__arrow_array__()
         self.objects[where] = (memory.chunk(0) if memory.num_chunks == 1 else memory).to_pylist()
-        return None
 
     def _add_arrow(self, where: bytes, values: Any) -> None:
         memory = values.__arrow_array__()
@@ -318,7 +324,7 @@ _WAYS: dict[type, Callable[[Blocks, bytes, Any], None]] = {
     pd.arrays.FloatingArray: Blocks._add_masked,
     pd.arrays.BooleanArray: Blocks._add_masked,
     pd.Categorical: Blocks._add_categories,
-    pd.arrays.ArrowStringArray: Blocks._add_text,
+    TEXT: Blocks._add_text,
     pd.arrays.ArrowExtensionArray: Blocks._add_arrow,
     pd.arrays.NumpyExtensionArray: Blocks._add_wrapped,
     pd.arrays.SparseArray: Blocks._add_wrapped,

@@ -159,7 +159,7 @@ def _record(payload: memoryview, layouts: Mapping[int, Mapping[str, Any]]) -> tu
     _, key, rows, time_ns, count = RECORD.unpack_from(payload)
     offset = RECORD.size + 4 * count
     ids, *buffers = _split(bytes(payload[RECORD.size : offset]), payload, offset)
-    return key, _Record(rows, time_ns, _ids(bytes(ids), rows, layouts[key]["one_id"]), buffers)
+    return key, _Record(rows, time_ns, _ids(bytes(ids), rows, time_ns, layouts[key]["one_id"]), buffers)
 
 
 def _split(lengths: bytes, payload: memoryview, offset: int) -> Sequence[Memory]:
@@ -178,9 +178,9 @@ def _splitter(lengths: bytes) -> struct.Struct:
     return struct.Struct("".join(f"{length}s" for length in struct.unpack(f"<{len(lengths) // 4}I", lengths)))
 
 
-def _ids(told: bytes, rows: int, one_id: bool | str) -> list[str]:
+def _ids(told: bytes, rows: int, time_ns: int, one_id: bool | str) -> list[str]:
     if one_id == UUID:
-        return row_ids(uuid_text(told), rows)
+        return row_ids(uuid_text(time_ns, told), rows)
     text = told.decode(errors="replace")
     return row_ids(text, rows) if one_id else json.loads(text)
 

@@ -24,14 +24,14 @@ import pandas as pd
 
 from mlflow_drift.recording.arrays import WIDEST, as_array, as_columns
 from mlflow_drift.recording.blocks import NUMBERS, Blocks, Overlay, described, place, places
-from mlflow_drift.recording.ids import new_uuid
+from mlflow_drift.recording.ids import draw
 
 __all__ = ["KIND_LAYOUT", "KIND_RECORD", "RECORD", "UUID", "Encoder", "UnrecordedAnswerError"]
 
 KIND_LAYOUT, KIND_RECORD = 0, 1
 RECORD = struct.Struct("<BIIqH")
 UUID = "uuid"
-"""What a layout says of ids (``one_id``) that are 16 bytes, rather than text."""
+"""What a layout says of ids (``one_id``) that are random bytes, which with the time make a UUID, rather than text."""
 TENSOR_INPUT = ("x",)
 FIRST = place(0)
 MOST_LAYOUTS = 1000
@@ -110,7 +110,7 @@ class Encoder:
         else:
             answer = NO_ANSWER if prediction is None else self._answer(prediction, rows)
             memory = answer.buffers
-        ids, one_id = _ids(request_id, rows, time_ns)
+        ids, one_id = _ids(request_id, rows)
         # Equal names are one object here (see _same), which the entry keeps: comparing them costs nothing.
         key = (
             one_id,
@@ -238,10 +238,10 @@ def _labels(columns: pd.Index) -> Any:
     return array.__arrow_array__() if isinstance(array, ARROW) else tuple(columns.tolist())
 
 
-def _ids(request_id: str | Sequence[str] | None, rows: int, time_ns: int) -> tuple[bytes, bool | str]:
+def _ids(request_id: str | Sequence[str] | None, rows: int) -> tuple[bytes, bool | str]:
     """Return the ids as bytes, and what the layout says of them."""
     if request_id is None:
-        return new_uuid(time_ns), UUID
+        return draw(), UUID
     if isinstance(request_id, str):
         return request_id.encode(errors="replace"), True
     if len(request_id) != rows:

@@ -182,11 +182,12 @@ class Recorder:
                 return self._lose(self._out_of_order)
             ids: Any = request_ids if request_ids is not None and len(request_ids) else None
             if self._share < 1.0:
-                data, prediction, ids = self._sampled(data, prediction, ids or new_request_id())
+                ids = new_request_id() if ids is None else ids
+                data, prediction, ids = self._sampled(data, prediction, ids)
                 if ids is None:
                     return False
             if self._protects:
-                ids = ids or new_request_id()
+                ids = new_request_id() if ids is None else ids
                 data, prediction, ids = self._privacy.apply(data, prediction, ids, self._leave_out)
             time_ns = clock() if time is None else _nanoseconds(time)
             try:

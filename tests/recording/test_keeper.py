@@ -18,7 +18,7 @@ import pytest
 
 from mlflow_drift.config import Settings
 from mlflow_drift.recording import Recorder, counts, keeper, read_window, ship, shipper, table
-from mlflow_drift.recording.spool import SpoolWriter, segments
+from mlflow_drift.recording.spool import segments
 from mlflow_drift.recording.standing import read_standing
 
 FORK = multiprocessing.get_context("fork")
@@ -348,14 +348,18 @@ def test_old_rows_expire_by_themselves(quick, frame):
 
 
 def test_a_disk_that_is_full_for_a_while(quick, served, frame, monkeypatch):
-    real, full = SpoolWriter._write, threading.Event()
+    full, ours = threading.Event(), threading.current_thread()
 
-    def write(writer, parts):
-        if full.is_set():
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(writer, parts)
+    def failing(real):
+        def write(fd, data):
+            if full.is_set() and threading.current_thread() is ours:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(fd, data)
 
-    monkeypatch.setattr(SpoolWriter, "_write", write)
+        return write
+
+    monkeypatch.setattr(os, "write", failing(os.write))
+    monkeypatch.setattr(os, "writev", failing(os.writev))
     assert served.record(frame, None, request_ids="first")
     full.set()
     assert not any(served.record(frame, None) for _ in range(10))
