@@ -7,8 +7,8 @@ memory happens to lie; so recording is switched on and off within one (``switch/
 requests, over connections that are kept, the arms in an order that is drawn anew every round: "recording", "off", and
 "off again", which shows the noise. Before quantiles are taken, a round's latencies are divided by the round's median.
 The process that ships is stopped while recording is off, and ships as seldom as the arms are many: what it costs falls
-on the recording arm alone, and in its due proportion. On two or more cores the client has one for itself, the server
-and its shipper share the others. A ratio's interval is the bootstrap's over rounds (95 %).
+on the recording arm alone, and in its due proportion; what its start costs, some seconds of a processor at low
+priority, once in the life of a server, comes before. A ratio's interval is the bootstrap's over rounds (95 %).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from mlflow_drift.config.recording import RecordingSettings
 ARMS = ("recording", "off", "off again")
 BASE = "off"
 RESAMPLES = 1000
-WARMING = 55.0
+WARMING = 10.0
 
 
 def frames(n: int) -> dict[str, pd.DataFrame]:
@@ -81,10 +81,11 @@ def log_models(folder: Path) -> str:
 class Server:
     """A server for a kind of row, with a switch for recording."""
 
-    def __init__(self, uri: str, folder: Path, kind: str, cores: set[int] | None) -> None:
+    def __init__(self, uri: str, folder: Path, kind: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
+        self._home = folder / "home" / kind
         (folder / "switch").write_bytes(b"\1")
         with (folder / "switch").open("r+b") as file:
             self._switch = mmap.mmap(file.fileno(), 1)
@@ -96,7 +97,7 @@ class Server:
             "PYTHONPATH": str(Path(__file__).parent / "switch"),
             "RECORDING_SWITCH": str(folder / "switch"),
             "MLFLOW_TRACKING_URI": uri,
-            "MLFLOW_DRIFT_HOME": str(folder / "home"),
+            "MLFLOW_DRIFT_HOME": str(self._home),
             "MLFLOW_DRIFT_SHIP_EVERY": str(RecordingSettings().ship_every * len(ARMS)),
         }
         with (folder / f"{kind}.log").open("wb") as log:
@@ -107,12 +108,15 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        if cores:
-            os.sched_setaffinity(self._process.pid, cores)  # before it starts the server, which inherits it
 
     def record(self, on: bool) -> None:
         """Switch recording on or off."""
         self._switch[0] = on
+
+    def wait_for_a_shipment(self) -> None:
+        """Wait until the shipper has started, which takes some seconds of a processor, and has shipped all there is."""
+        while not any(self._home.rglob("_delta_log/*.json")) or any(self._home.rglob("*.seg")):
+            time.sleep(0.5)
 
     def __enter__(self) -> Server:
         try:
@@ -241,12 +245,15 @@ def measure(
     """Return every arm's latencies in seconds, a list for each round."""
     measured: Measured = defaultdict(list)
     shipper = Shipper()
+    server.record(True)
     with Client(server.port, body, concurrency) as client:
-        server.record(True)
+        client.send(500)
+    server.wait_for_a_shipment()
+    shipper.find()
+    with Client(server.port, body, concurrency) as client:
         warm = time.monotonic() + WARMING
-        while time.monotonic() < warm:  # caches, imports, the first shipment
+        while time.monotonic() < warm:
             client.send(requests)
-        shipper.find()
         end = time.monotonic() + seconds
         while time.monotonic() < end or len(measured[BASE]) < 2:
             for arm in rng.sample(ARMS, len(ARMS)):
@@ -301,9 +308,6 @@ def main() -> None:
     cells = len(arguments.concurrency) * len(arguments.rows)
     seconds = arguments.minutes * 60 / cells - WARMING
     rng = random.Random(arguments.seed)
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    if len(cores) > 1:
-        os.sched_setaffinity(0, cores[:1])
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="drift-serving-") as place:
         uri = log_models(Path(place))
@@ -312,7 +316,7 @@ def main() -> None:
             body = json.dumps(
                 {"dataframe_split": json.loads(row.to_json(orient="split", index=False))}
             ).encode()
-            with Server(uri, Path(place), kind, set(cores[1:]) or None) as server:
+            with Server(uri, Path(place), kind) as server:
                 for concurrency in arguments.concurrency:
                     measured = measure(server, body, concurrency, seconds, arguments.requests, rng)
                     results[f"{kind}, concurrency {concurrency}"] = found = compared(measured)
@@ -323,7 +327,7 @@ def main() -> None:
                         )
     document = {
         "command": f"python benchmarks/recording/serving.py --minutes {arguments.minutes:g}",
-        "machine": f"{platform.machine()}, {len(cores)} cores, Python {platform.python_version()}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "requests_in_one_go": arguments.requests,
         "ship_every_seconds": RecordingSettings().ship_every,
         "ratios": "to 'off': estimate, low, high (95 %)",

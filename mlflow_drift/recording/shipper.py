@@ -114,7 +114,6 @@ def _ends(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
 def main() -> None:
     """Tend the folders that standard input names, until it ends."""
     os.nice(NICE[1] - NICE[0])
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     # All that was imported stays: to look through it again and again would take thrice as long as to ship.
     gc.collect()
     gc.freeze()
