@@ -6,15 +6,14 @@ One server with one worker for each kind of row. Two servers of the same model d
 memory happens to lie; so recording is switched on and off within one (``switch/sitecustomize.py``), every few dozen
 requests, over connections that are kept, the arms in an order that is drawn anew every round: "recording", "off", and
 "off again", which shows the noise. Before quantiles are taken, a round's latencies are divided by the round's median.
-The process that ships is stopped while recording is off, and ships as seldom as the arms are many: what it costs falls
-on the recording arm alone, and in its due proportion; what its start costs, some seconds of a processor at low
-priority, once in the life of a server, comes before. A ratio's interval is the bootstrap's over rounds (95 %).
+The shipper begins a shipment only while recording is on, and ships as seldom as the arms are many: what it costs falls on
+the recording arm alone, and in its due proportion; what its start costs, some seconds of a processor at low priority,
+once in the life of a server, comes before. A ratio's interval is the bootstrap's over rounds (95 %).
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import http.client
 import json
 import mmap
@@ -29,7 +28,6 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +116,7 @@ class Server:
         while not any(self._home.rglob("_delta_log/*.json")) or any(self._home.rglob("*.seg")):
             time.sleep(0.5)
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Server:  # noqa: PYI034
         try:
             wait_until_up(self.port)
         except BaseException:
@@ -159,7 +157,7 @@ class Client:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._selector.register(connection, selectors.EVENT_READ)
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Client:  # noqa: PYI034
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -208,34 +206,6 @@ def check(connection: socket.socket) -> None:
         raise RuntimeError(data[:500].decode(errors="replace"))
 
 
-class Shipper:
-    """The process that ships for the recording server; it may run only while that one is measured."""
-
-    def __init__(self) -> None:
-        self._pids: list[int] = []
-
-    def find(self) -> None:
-        """Look for it: once it has been started, it stays."""
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if b"recording.shipper import main" in (folder / "cmdline").read_bytes():
-                    self._pids.append(int(folder.name))
-        if len(self._pids) != 1:
-            raise RuntimeError(f"one process should ship; found {self._pids}")
-
-    @contextlib.contextmanager
-    def running(self, allowed: bool) -> Iterator[None]:
-        try:
-            self._signal(signal.SIGCONT if allowed else signal.SIGSTOP)
-            yield
-        finally:
-            self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        for pid in self._pids:
-            os.kill(pid, number)
-
-
 Measured = dict[str, list[list[float]]]
 
 
@@ -244,12 +214,10 @@ def measure(
 ) -> Measured:
     """Return every arm's latencies in seconds, a list for each round."""
     measured: Measured = defaultdict(list)
-    shipper = Shipper()
     server.record(True)
     with Client(server.port, body, concurrency) as client:
         client.send(500)
     server.wait_for_a_shipment()
-    shipper.find()
     with Client(server.port, body, concurrency) as client:
         warm = time.monotonic() + WARMING
         while time.monotonic() < warm:
@@ -258,9 +226,8 @@ def measure(
         while time.monotonic() < end or len(measured[BASE]) < 2:
             for arm in rng.sample(ARMS, len(ARMS)):
                 server.record(arm == "recording")
-                with shipper.running(arm == "recording"):
-                    client.send(concurrency)  # the switch itself leaves caches cold
-                    measured[arm].append(client.send(requests))
+                client.send(concurrency)  # which the arm before left its traces for
+                measured[arm].append(client.send(requests))
     return measured
 
 
@@ -299,7 +266,7 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, default=30.0, help="of measuring, in all (default: %(default)s)"
     )
-    parser.add_argument("--requests", type=int, default=32, help="in one go (default: %(default)s)")
+    parser.add_argument("--requests", type=int, default=64, help="in one go (default: %(default)s)")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--rows", nargs="+", choices=["floats", "mixed"], default=["floats", "mixed"])
     parser.add_argument("--seed", type=int, default=0, help="of the order of the blocks")

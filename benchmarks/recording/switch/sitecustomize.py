@@ -1,17 +1,20 @@
 """Lets a benchmark switch recording on and off in a server that runs: Python imports this file when it starts.
 
 The file that ``RECORDING_SWITCH`` names holds one byte. While it is 0, a served model does what it does under
-``MLFLOW_DRIFT_RECORD=false``.
+``MLFLOW_DRIFT_RECORD=false``, and the shipper waits with its next shipment.
 """
 
 import mmap
 import os
+import time
+from pathlib import Path
 from typing import Any
 
+from mlflow_drift.recording import shipper
 from mlflow_drift.wrappers.serving import ServedModel
 
 if "RECORDING_SWITCH" in os.environ:
-    with open(os.environ["RECORDING_SWITCH"], "r+b") as file:
+    with Path(os.environ["RECORDING_SWITCH"]).open("r+b") as file:
         switch = mmap.mmap(file.fileno(), 1)
     make = ServedModel.__init__
 
@@ -29,3 +32,11 @@ if "RECORDING_SWITCH" in os.environ:
         (make if given.get("recorder") is None else make_both)(self, *args, **given)
 
     ServedModel.__init__ = init  # type: ignore[method-assign]
+    ship = shipper.ship_folder
+
+    def ship_while_on(*given: Any) -> int:
+        while not switch[0]:
+            time.sleep(0.02)
+        return ship(*given)
+
+    shipper.ship_folder = ship_while_on  # type: ignore[assignment]
