@@ -7,6 +7,7 @@ import pickle
 import resource
 import threading
 import time
+import uuid
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from mlflow_drift.config import Settings
 from mlflow_drift.errors import PluginError
 from mlflow_drift.recording import Recorder, keeper, new_request_id, read_window, spool
 from mlflow_drift.recording import recorder as recorder_module
+from mlflow_drift.recording.ids import draw
 
 FORK = multiprocessing.get_context("fork")
 
@@ -27,6 +29,32 @@ def test_ids_are_fresh_and_sort_by_time():
     assert len({first, *later}) == 1001
     assert first < min(later)
     assert first[14] == "7"
+
+
+def test_an_id_that_nobody_gave_is_a_uuid_of_the_moment(settings, recorder):
+    moment = dt.datetime(2024, 5, 1, 12, 0, 0, 123456, tzinfo=dt.timezone.utc)
+    for _ in range(600):
+        recorder.record(np.ones((1, 2)), None, time=moment)
+    ids = [uuid.UUID(name) for name in read_window("churn", settings=settings).request_ids]
+    assert len(set(ids)) == 600
+    assert {(one.version, one.variant) for one in ids} == {(7, uuid.RFC_4122)}
+    assert {one.int >> 80 for one in ids} == {int(moment.timestamp() * 1000)}
+
+
+def _draws(queue):
+    queue.put([draw() for _ in range(600)])
+
+
+def test_a_forked_child_draws_ids_of_its_own():
+    draw()
+    queue = FORK.Queue()
+    children = [FORK.Process(target=_draws, args=(queue,)) for _ in range(2)]
+    for child in children:
+        child.start()
+    drawn = [*queue.get(timeout=30), *queue.get(timeout=30), *(draw() for _ in range(600))]
+    for child in children:
+        child.join()
+    assert len(set(drawn)) == len(drawn) == 1800
 
 
 def test_a_request_comes_back(settings, recorder, frame):
