@@ -35,8 +35,8 @@ from mlflow_drift.recording.arrays import WIDEST, UnrecordedError, as_array, is_
 from mlflow_drift.recording.text import dumped
 
 __all__ = [
+    "FEW",
     "NUMBERS",
-    "SMALL",
     "Blocks",
     "Overlay",
     "Shape",
@@ -52,7 +52,7 @@ TENSORS = f"{PLAIN}c"
 DATES = (pd.arrays.DatetimeArray, pd.arrays.TimedeltaArray)
 TEXT = pd.arrays.ArrowStringArray
 COMMON = {str, float, int, bool, type(None)}
-SMALL = 1 << 12
+FEW = 1 << 12
 """Values up to which it does not matter how often they are copied."""
 LONG = 256
 """Rows from which on text and categories are copied as memory; below, telling the values costs less."""
@@ -130,27 +130,27 @@ class Blocks:
     [80, 32, 122880]
     """
 
-    __slots__ = ("arrow", "buffers", "names", "objects", "rows", "shapes")
+    __slots__ = ("_arrow", "_objects", "buffers", "names", "rows", "shapes")
 
     def __init__(self) -> None:
         self.rows = 0
         self.names: tuple[str, ...] = ()
         self.shapes: list[Shape] = []
         self.buffers: list[bytes] = []
-        self.objects: dict[bytes, list[Any]] = {}
-        self.arrow: dict[bytes, pa.Array] = {}
+        self._objects: dict[bytes, list[Any]] = {}
+        self._arrow: dict[bytes, pa.Array] = {}
 
     def done(self) -> Blocks:
         """Return this, complete: what columns share has been written."""
-        if self.objects:
-            self.shapes.append(("json", "object", tuple(self.objects)))
-            self.buffers.append(dumped(list(self.objects.values())))
-            self.objects = {}
-        if self.arrow:
-            types, stream = _arrow_stream(self.arrow)
-            self.shapes.append(("arrow", types, tuple(self.arrow)))
+        if self._objects:
+            self.shapes.append(("json", "object", tuple(self._objects)))
+            self.buffers.append(dumped(list(self._objects.values())))
+            self._objects = {}
+        if self._arrow:
+            types, stream = _arrow_stream(self._arrow)
+            self.shapes.append(("arrow", types, tuple(self._arrow)))
             self.buffers.append(stream)
-            self.arrow = {}
+            self._arrow = {}
         return self
 
     def add(self, where: bytes, values: Any) -> None:
@@ -182,9 +182,7 @@ class Blocks:
             Their values.
         """
         if isinstance(values, np.ndarray) and values.dtype.kind in PLAIN:
-            self.add_plain(
-                where, values, values.dtype if values.dtype.kind not in "US" else values.dtype.str[:2]
-            )
+            self._add_plain(where, values)
         elif isinstance(values, DATES):
             self._add_dates(where, values)
         elif values.dtype == np.dtype(object):
@@ -194,22 +192,12 @@ class Blocks:
             for k, row in enumerate(values):
                 self.add(where[k * WIDTH : (k + 1) * WIDTH], row)
 
-    def add_plain(self, where: bytes, values: Array, dtype: Any) -> None:
-        """Add columns of numbers, a matrix (k, n) or n values, under a dtype."""
-        # Copied in the order in which it lies: turning a large matrix round costs forty copies.
-        if values.size < SMALL or (flags := values.flags).c_contiguous or not flags.f_contiguous:
-            self.shapes.append(("cols", dtype, where))
-            self.buffers.append(values.tobytes())
-        else:
-            self.shapes.append(("rows", dtype, where))
-            self.buffers.append(values.T.tobytes())
-
     def add_frame(self, frame: pd.DataFrame) -> None:
         """Add a frame's columns."""
         self.rows = rows = len(frame.index)
         for where, values in frame_blocks(frame):
             kind = type(values)
-            if kind is np.ndarray and values.dtype.kind in NUMBERS and values.size < SMALL:
+            if kind is np.ndarray and values.dtype.kind in NUMBERS and values.size < FEW:
                 self.shapes.append(("cols", values.dtype, where))
                 self.buffers.append(values.tobytes())
             elif kind is TEXT and rows < LONG:
@@ -217,8 +205,8 @@ class Blocks:
             elif values.ndim == 2:
                 self.add_matrix(where, values)
             else:
-                (_WAYS.get(type(values)) or _way_of(type(values)))(self, where, values)
-        if self.objects or self.arrow:
+                self.add(where, values)
+        if self._objects or self._arrow:
             self.done()
 
     def add_overlay(self, overlay: Overlay) -> None:
@@ -241,11 +229,24 @@ class Blocks:
         self.shapes.append((kind, dtype, where))
         self.buffers += buffers
 
+    def _add_plain(self, where: bytes, values: Array, *, aware: bool = False) -> None:
+        """Add columns of numbers, a matrix (k, n) or n values."""
+        # Text's width differs from request to request, and follows from the buffer's length.
+        dtype: Any = values.dtype if values.dtype.kind in NUMBERS else values.dtype.str[:2]
+        if aware:
+            dtype = dtype, "aware"
+        # Copied in the order in which it lies: turning a large matrix round costs forty copies.
+        if values.size < FEW or (flags := values.flags).c_contiguous or not flags.f_contiguous:
+            self.shapes.append(("cols", dtype, where))
+            self.buffers.append(values.tobytes())
+        else:
+            self.shapes.append(("rows", dtype, where))
+            self.buffers.append(values.T.tobytes())
+
     def _add_array(self, where: bytes, values: Array) -> None:
         kind = values.dtype.kind
         if kind in PLAIN and values.ndim == 1:
-            # Text's width differs from request to request, and follows from the buffer's length.
-            self.add_plain(where, values, values.dtype if kind not in "US" else values.dtype.str[:2])
+            self._add_plain(where, values)
         elif kind == "O" or (kind == "c" and values.ndim == 1):
             self._add_objects(where, values.tolist())
         elif kind not in TENSORS:
@@ -259,8 +260,7 @@ class Blocks:
             memory = _private_dates(values)
         except AttributeError:  # another pandas
             memory = _public_dates(values)
-        naive = isinstance(values.dtype, np.dtype)
-        self.add_plain(where, memory, memory.dtype if naive else (memory.dtype, "aware"))
+        self._add_plain(where, memory, aware=not isinstance(values.dtype, np.dtype))
 
     def _add_masked(self, where: bytes, values: Any) -> None:
         try:
@@ -272,7 +272,7 @@ class Blocks:
     def _add_categories(self, where: bytes, values: pd.Categorical) -> None:
         codes, levels = values.codes, _levels(values.dtype)
         if len(codes) < LONG:
-            self.objects[where] = [None if code < 0 else levels[code] for code in codes.tolist()]
+            self._objects[where] = [None if code < 0 else levels[code] for code in codes.tolist()]
         else:
             # None stands last, where code -1, which is a missing value's, finds it.
             told = dumped([[*levels, None]])
@@ -283,11 +283,11 @@ class Blocks:
 
     def _add_short_text(self, where: bytes, values: Any) -> None:
         memory = values.__arrow_array__()
-        self.objects[where] = (memory.chunk(0) if memory.num_chunks == 1 else memory).to_pylist()
+        self._objects[where] = (memory.chunk(0) if memory.num_chunks == 1 else memory).to_pylist()
 
     def _add_arrow(self, where: bytes, values: Any) -> None:
         memory = values.__arrow_array__()
-        self.arrow[where] = memory.combine_chunks() if isinstance(memory, pa.ChunkedArray) else memory
+        self._arrow[where] = memory.combine_chunks() if isinstance(memory, pa.ChunkedArray) else memory
 
     def _add_wrapped(self, where: bytes, values: Any) -> None:
         self._add_array(where, np.asarray(values))
@@ -305,9 +305,9 @@ class Blocks:
                 return self._add_cells(where, arrays)
         text = _arrow_text(values) if len(values) >= LONG and isinstance(first, str) else None
         if text is not None:
-            self.arrow[where] = text
+            self._arrow[where] = text
         else:
-            self.objects[where] = values
+            self._objects[where] = values
         return None
 
     def _add_cells(self, where: bytes, arrays: list[Array | None]) -> None:

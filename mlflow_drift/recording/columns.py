@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mlflow_drift.recording.blocks import SMALL
+from mlflow_drift.recording.blocks import FEW
 from mlflow_drift.recording.text import dumped, utf8
 
 __all__ = ["BUFFERS", "Column", "Memory", "read_block", "text_column"]
@@ -58,7 +58,7 @@ def _read_rows(dtype: str, k: int, parts: Parts) -> list[Column]:
 
 def _read_cols(dtype: str, k: int, parts: Parts) -> list[Column]:
     rows = parts[0][0]
-    if not 0 < rows * k <= SMALL or dtype[1:] in {"U", "S"} or any(part[0] != rows for part in parts):
+    if not 0 < rows * k <= FEW or dtype[1:] in {"U", "S"} or any(part[0] != rows for part in parts):
         return _from_matrices([_numbers(memory, dtype, (k, rows)) for rows, [memory] in parts], dtype)
     # Short records of as many rows each, of one mostly, become one array at once.
     memory = b"".join([buffers[0] for _, buffers in parts])

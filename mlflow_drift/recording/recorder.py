@@ -181,13 +181,13 @@ class Recorder:
             if self._out_of_order is not None:
                 return self._lose(self._out_of_order)
             ids: Any = request_ids if request_ids is not None and len(request_ids) else None
+            if ids is None and (self._share < 1.0 or self._protects):  # which both look at the id
+                ids = new_request_id()
             if self._share < 1.0:
-                ids = new_request_id() if ids is None else ids
                 data, prediction, ids = self._sampled(data, prediction, ids)
                 if ids is None:
                     return False
             if self._protects:
-                ids = new_request_id() if ids is None else ids
                 data, prediction, ids = self._privacy.apply(data, prediction, ids, self._leave_out)
             time_ns = clock() if time is None else _nanoseconds(time)
             try:

@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from mlflow_drift.recording.locks import try_lock
 from mlflow_drift.recording.note import STATE, reserve
 from mlflow_drift.recording.quarantine import QUARANTINE, move
 from mlflow_drift.recording.segment import MAGIC, framed
@@ -119,7 +120,7 @@ class SpoolWriter:
             If it could not be written; nothing of it remains in the segment.
         """
         frame = framed(payload)
-        size = len(frame[0]) if len(frame) == 1 else sum(map(len, frame))
+        size = sum(map(len, frame))
         with self._lock:
             ready = (
                 self._fd >= 0
@@ -375,11 +376,9 @@ def _adopt(path: Path) -> Path | None:
     except (FileNotFoundError, PermissionError):  # sealed meanwhile, or another user's
         return None
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not path.exists():  # sealed by someone else between open and flock
+        # Its writer lives, or someone else sealed it between open and flock.
+        if not try_lock(fd) or not path.exists():
             return None
         return path.rename(path.with_suffix(".seg"))
-    except BlockingIOError:  # its writer lives
-        return None
     finally:
         os.close(fd)
