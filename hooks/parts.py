@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "BlockDetector",
+    "BlockStatistic",
     "Detector",
     "Gate",
     "HistogramDetector",
@@ -83,6 +85,44 @@ class HistogramDetector(Detector, Protocol):
         Returns
         -------
         array of shape (n_labellings, n_features); larger means more drift.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class BlockStatistic:
+    """A statistic of blocks of rows, for any choice of which blocks are current.
+
+    Parameters
+    ----------
+    labels : tuple of m strings
+        What each column of the table is about; where they are the features' names, in their order, the statistic
+        joins the features' own evidence.
+    table : callable
+        Takes an array of shape (n_labellings, n_blocks) of 0 and 1, which are the current blocks; returns one of shape
+        (n_labellings, m), a quadratic measure of the difference: larger means more drift.
+    features : array of shape (m, r), int, optional
+        The places of the features behind each column; all of them if None.
+    """
+
+    labels: tuple[str, ...]
+    table: Callable[[NDArray[np.float32]], NDArray[Any]]
+    features: NDArray[np.int64] | None = None
+
+
+@runtime_checkable
+class BlockDetector(Detector, Protocol):
+    """A detector that is a function of whole blocks of rows: it joins the common permutation null."""
+
+    votes: bool
+
+    def over(self, scores: NDArray[np.float32], names: tuple[str, ...]) -> BlockStatistic:
+        """Return the statistic over some blocks.
+
+        Parameters
+        ----------
+        scores : array of shape (n_blocks, rows, n_features)
+            The rows as normal scores, reference blocks first; one must not look at which are current.
+        names : tuple of n_features strings
         """
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mlflow_drift.bins import Coder, Codes, Grid, codes_of
 from mlflow_drift.errors import CorruptDataError, invalid
 from mlflow_drift.inputs import as_frame, as_labels, check_count, match_columns
 from mlflow_drift.tensors import Tensor, describe, is_tensor, project, projected_names
@@ -140,6 +141,11 @@ class ReferenceProfile:
     tensors : mapping of names to Tensor
         The features that are arrays; several columns of numbers stand for each.
 
+    Attributes
+    ----------
+    grid : Grid
+        The kept rows in the fine bins that comparisons are made of.
+
     Examples
     --------
     >>> profile = ReferenceProfile.fit({"age": [31, 47, 52], "city": ["Oslo", "Rome", "Rome"]})
@@ -153,6 +159,10 @@ class ReferenceProfile:
     kinds: tuple[str, ...]
     n_rows_seen: int
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    grid: Grid = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "grid", Grid(self.frame, self.kinds))
 
     @classmethod
     def fit(cls, reference: Any, *, target: Any = None, max_rows: int = 20_000) -> ReferenceProfile:
@@ -249,6 +259,11 @@ class ReferenceProfile:
         for name, kind in zip(self.names, self.kinds, strict=True):
             require_compatible(kind, rows[name], name, parameter=parameter)
         return rows
+
+    def coded(self, rows: pd.DataFrame) -> tuple[Codes, tuple[Coder, ...]]:
+        """Return comparable rows in the reference's fine bins, and what the codes mean."""
+        coders = self.grid.coders()
+        return codes_of(rows, coders), coders
 
     def save(self, folder: str | Path) -> Path:
         """Write the profile into a folder, created if need be, and return its path."""

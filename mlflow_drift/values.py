@@ -179,6 +179,8 @@ class Sketch:
         Rows a block.
     names, kinds : tuples of n_features strings
         The features, and for each "numeric", "categorical", "boolean" or "datetime".
+    missing : array of shape (n_features,), bool, optional
+        Whether a feature's last bin holds its missing values; none does if None.
     """
 
     counts: NDArray[np.float64]
@@ -188,6 +190,7 @@ class Sketch:
     block_length: int
     names: tuple[str, ...]
     kinds: tuple[str, ...]
+    missing: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)

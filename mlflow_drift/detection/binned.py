@@ -1,92 +1,30 @@
-"""What KS, PSI and JS have in common: used alone, they are fitted and score like an estimator."""
+"""What KS, PSI and JS have in common: a statistic over binned counts."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mlflow_drift.detection.blocks import plan_blocks
-from mlflow_drift.detection.histograms import bin_rows, count_blocks
-from mlflow_drift.detection.null import joint_null
-from mlflow_drift.errors import InvalidInputError, NotFittedError
-from mlflow_drift.inputs import check_count
-from mlflow_drift.reference import ReferenceProfile
-from mlflow_drift.values import DetectorResult
+from mlflow_drift.detection.permuted import PermutedDetector
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from typing_extensions import Self
 
 __all__ = ["BinnedDetector"]
 
 
-class BinnedDetector(ABC):
+class BinnedDetector(PermutedDetector, ABC):
     """A drift detector that is a function of binned counts.
 
     Parameters
     ----------
-    permutations : int
-        Relabellings behind the p-value.
-    seed : int
-        Seeds them.
-    block_length : int, optional
-        Consecutive rows that are kept together; chosen from the data if None.
+    permutations, seed, block_length
+        As in :class:`~mlflow_drift.detection.permuted.PermutedDetector`.
     """
-
-    name: str
-    votes: bool
-
-    def __init__(self, *, permutations: int = 999, seed: int = 0, block_length: int | None = None) -> None:
-        self.permutations = check_count(permutations, "permutations", 19)
-        self.seed = check_count(seed, "seed", 0)
-        self.block_length = None if block_length is None else check_count(block_length, "block_length")
-        self.reference_: ReferenceProfile | None = None
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(permutations={self.permutations}, seed={self.seed})"
 
     @abstractmethod
     def statistic(
         self, current: NDArray[np.float64], reference: NDArray[np.float64], offsets: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         """Return the statistic of every labelling and feature, larger meaning more drift."""
-
-    def fit(self, reference: Any) -> Self:
-        """Keep the reference rows: a DataFrame, a 2-D array, or a mapping of columns."""
-        self.reference_ = ReferenceProfile.fit(reference)
-        return self
-
-    def score(self, current: Any) -> DetectorResult:
-        """Compare current rows with the reference.
-
-        Returns
-        -------
-        DetectorResult
-            The statistic of the feature that drifted most, and the p-value over all features.
-
-        Raises
-        ------
-        NotFittedError
-            Before :meth:`fit`.
-        InvalidInputError
-            If the columns differ from the reference's, or there are too few rows to tell.
-        """
-        if self.reference_ is None:
-            raise NotFittedError(
-                f"{type(self).__name__}: has no reference rows yet. Call fit(reference) first."
-            )
-        reference = self.reference_
-        frame = reference.comparable(current)
-        binned = bin_rows(reference.frame, frame, reference.kinds)
-        plan = plan_blocks(binned, self.block_length)
-        if plan.inconclusive:
-            raise InvalidInputError(f"current: {plan.inconclusive}")
-        null = joint_null(
-            count_blocks(binned, plan.length),
-            [self],
-            permutations=self.permutations,
-            seed=self.seed,
-            inflation=plan.inflation,
-        )
-        return null.results[0]

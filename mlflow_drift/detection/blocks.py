@@ -51,59 +51,70 @@ class BlockPlan:
     inconclusive: str = ""
 
 
-def correlation_time(codes: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Integrated autocorrelation time of every column, in rows: 1 for independent rows.
+def correlation_time(bins: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Integrated autocorrelation time of every feature, in rows: 1 for independent rows.
 
     It is 1 + 2 (sum of autocorrelations), summed in pairs until one is no longer significant. One change of
     level is taken out first, so that a drift inside the window isn't mistaken for a long memory.
 
     Parameters
     ----------
-    codes : array of shape (n_rows, n_features)
+    bins : array of shape (n_features, n_rows)
         Bin numbers, which no outlier can dominate.
 
     Examples
     --------
     >>> rng = np.random.default_rng(0)
-    >>> independent = rng.integers(0, 10, size=(5000, 1))
-    >>> bool(correlation_time(independent)[0] < 1.2), bool(correlation_time(np.repeat(independent, 10, axis=0))[0] > 8)
+    >>> independent = rng.integers(0, 10, size=(1, 5000))
+    >>> bool(correlation_time(independent)[0] < 1.2), bool(correlation_time(np.repeat(independent, 10, axis=1))[0] > 8)
     (True, True)
 
     References
     ----------
     Geyer, Practical Markov chain Monte Carlo, Statistical Science 7(4), 1992.
     """
-    codes = codes[-MEMORY_ROWS:]
-    n, d = codes.shape
+    d, n = bins.shape
+    times = np.ones(d)
     if n < 2 * MIN_BLOCKS:
-        return np.ones(d)
-    centred = _without_one_step(codes.astype(np.float64))
-    variance = (centred**2).sum(axis=0)
-    size = fft.next_fast_len(2 * n, real=True)
-    power = np.abs(fft.rfft(centred, size, axis=0)) ** 2
-    correlation = fft.irfft(power, size, axis=0)[: n // 2] / np.where(variance > 0, variance, 1)
-    pairs = correlation[: len(correlation) // 2 * 2].reshape(-1, 2, d).sum(axis=1)
+        return times
+    centred = _without_one_step(bins[:, -MEMORY_ROWS:].astype(np.float32))
+    n = centred.shape[1]
+    variance = np.einsum("ij,ij->i", centred, centred)
     noise = stats.norm.isf(0.05 / d) * math.sqrt(2 / n)
-    pairs[0] -= 1  # the autocorrelation at lag 0
-    kept = np.logical_and.accumulate(pairs > noise, axis=0)
-    # pairs[0] holds lag 1 alone; it counts twice like every other lag.
-    times: NDArray[np.float64] = np.maximum(1.0, 1.0 + 2.0 * np.where(kept, pairs, 0).sum(axis=0))
+    # Where the next row is independent, no other needs a look.
+    dependent = np.einsum("ij,ij->i", centred[:, 1:], centred[:, :-1]) > noise * np.maximum(variance, 1e-12)
+    if dependent.any():
+        correlations = _autocorrelations(centred[dependent]) / variance[dependent, None]
+        pairs = correlations[:, : correlations.shape[1] // 2 * 2].reshape(len(correlations), -1, 2).sum(axis=2)
+        pairs[:, 0] -= 1  # the autocorrelation at lag 0; lag 1 is left alone, and counts twice like every other
+        kept = np.logical_and.accumulate(pairs > noise, axis=1)
+        times[dependent] += 2.0 * np.where(kept, pairs, 0).sum(axis=1)
     return times
 
 
-def _without_one_step(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Centre every column around the two levels of its best single split."""
-    n, d = values.shape
-    values = values - values.mean(axis=0)
-    left = np.arange(1, n)[:, None]
-    sums = np.cumsum(values, axis=0)[:-1]
-    contrast = np.abs(sums) / np.sqrt(left * (n - left))
+def _autocorrelations(centred: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the sums of products at every lag up to half the rows."""
+    n = centred.shape[1]
+    size = fft.next_fast_len(2 * n, real=True)
+    spectrum = fft.rfft(centred, size, axis=1)
+    products: NDArray[np.float32] = fft.irfft(np.abs(spectrum) ** 2, size, axis=1)[:, : n // 2]
+    return products
+
+
+def _without_one_step(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Centre every feature around the two levels of its best single split."""
+    d, n = values.shape
+    values = values - values.mean(axis=1, keepdims=True)
     edge = n // 10
-    split = np.argmax(contrast[edge : n - 1 - edge], axis=0) + edge
-    before = np.arange(n)[:, None] <= split
-    total = sums[split, np.arange(d)]
-    centred: NDArray[np.float64] = values - np.where(before, total / (split + 1), -total / (n - 1 - split))
-    return centred
+    left = np.arange(1, n, dtype=np.float32)[edge : n - 1 - edge]
+    sums = np.cumsum(values, axis=1, dtype=np.float64)
+    contrast = np.abs(sums[:, edge : n - 1 - edge]) * (1 / np.sqrt(left * (n - left)))
+    split = np.argmax(contrast, axis=1) + edge
+    totals = sums[np.arange(d), split]
+    for feature, at, total in zip(values, split.tolist(), totals.tolist(), strict=True):
+        feature[: at + 1] -= total / (at + 1)
+        feature[at + 1 :] += total / (n - 1 - at)
+    return values
 
 
 def plan_blocks(binned: Binned, block_length: int | None = None) -> BlockPlan:
@@ -116,10 +127,9 @@ def plan_blocks(binned: Binned, block_length: int | None = None) -> BlockPlan:
     block_length : int, optional
         Rows a block, where the caller knows how long the stream remembers.
     """
-    n_reference = binned.n_reference
-    n_current = len(binned.codes) - n_reference
-    memory_reference = correlation_time(binned.codes[:n_reference])
-    memory_current = correlation_time(binned.codes[n_reference:])
+    n_reference, n_current = binned.n_reference, binned.n_current
+    memory_reference = correlation_time(binned.reference)
+    memory_current = correlation_time(binned.current)
     memory = np.maximum(memory_reference, memory_current)
     shortest = min(n_reference, n_current)
     if block_length is None:
@@ -131,7 +141,7 @@ def plan_blocks(binned: Binned, block_length: int | None = None) -> BlockPlan:
     else:
         length, needed = block_length, MIN_BLOCKS * block_length
     # A shuffled reference hides its memory, but its mean still varies by it; a constant one has none.
-    varies = np.ptp(binned.codes[:n_reference], axis=0) > 0
+    varies = np.ptp(binned.reference, axis=1) > 0
     hidden = np.where(varies, memory, memory_reference)
     inflation = _inflation(
         memory_reference, hidden, memory_current, n_reference, n_current, min(length, shortest)

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from mlflow_drift.detection.blocks import BlockPlan, plan_blocks
-from mlflow_drift.detection.histograms import bin_rows, count_blocks
+from mlflow_drift.detection.histograms import bin_codes, count_blocks
 from mlflow_drift.detection.null import JointNull, joint_null
 from mlflow_drift.detection.psi import PSI
-from mlflow_drift.hooks.parts import Detector, HistogramDetector
-from mlflow_drift.reference import kind_of
+from mlflow_drift.detection.scores import scored_blocks
+from mlflow_drift.hooks.parts import BlockDetector, Detector, HistogramDetector
+from mlflow_drift.reference import ReferenceProfile
 from mlflow_drift.values import DetectorResult, Evidence, Sketch
 
 if TYPE_CHECKING:
@@ -27,31 +28,30 @@ logger = logging.getLogger(__name__)
 
 
 def collect(
-    reference: pd.DataFrame,
+    reference: ReferenceProfile,
     current: pd.DataFrame,
     *,
     detectors: Sequence[Detector],
     alpha: float,
-    kinds: Sequence[str] | None = None,
     permutations: int = 999,
     seed: int = 0,
     block_length: int | None = None,
 ) -> Evidence:
     """Compare current rows with reference rows by every detector, under one false-alarm rate.
 
-    Detectors over binned counts share one permutation null. Any other brings a p-value of its own; the
-    joint one is then the smallest of them all times their number (Bonferroni).
+    Detectors over binned counts or blocks of rows share one permutation null. Any other brings a p-value of its own;
+    the joint one is then the smallest of them all times their number (Bonferroni).
 
     Parameters
     ----------
-    reference, current : DataFrames with the same columns
-        Rows in time order.
+    reference : ReferenceProfile
+        The rows to compare with, in time order.
+    current : DataFrame with the profile's columns
+        Rows in time order, as ``reference.comparable`` returns them.
     detectors : sequence of Detector
         A detector that raises, or returns no p-value in [0, 1], is reported as failed and takes no part.
     alpha : float
         The rate at which a verdict will be drawn: decides how many permutations are needed at least.
-    kinds : sequence of str, optional
-        "numeric", "categorical", "boolean" or "datetime" for each column; inferred if None.
     permutations : int
         Raised to 10 / alpha where that is more.
     seed : int
@@ -63,23 +63,28 @@ def collect(
     --------
     >>> from mlflow_drift.detection.ks import KS
     >>> rows = pd.DataFrame({"x": np.random.default_rng(0).normal(size=500)})
-    >>> collect(rows, rows + 1, detectors=[KS()], alpha=0.05).p_value
+    >>> collect(ReferenceProfile.fit(rows), rows + 1, detectors=[KS()], alpha=0.05).p_value
     0.001
     """
-    kinds = (
-        tuple(kinds) if kinds is not None else tuple(kind_of(reference[name]) for name in reference.columns)
-    )
-    binned = bin_rows(reference, current, kinds)
+    codes, coders = reference.coded(current)
+    binned = bin_codes(reference.grid.codes, codes, coders, reference.names)
     plan = plan_blocks(binned, block_length)
-    sketch = count_blocks(binned, min(plan.length, binned.n_reference, len(current)))
+    sketch = count_blocks(binned, min(plan.length, binned.n_reference, binned.n_current))
     permutations = max(permutations, math.ceil(10 / alpha))
     if plan.inconclusive:
         return _inconclusive(sketch, plan.inconclusive, seed)
-    built_in = [detector for detector in detectors if isinstance(detector, HistogramDetector)]
-    others = [detector for detector in detectors if not isinstance(detector, HistogramDetector)]
-    null = joint_null(sketch, [*built_in], permutations=permutations, seed=seed, inflation=plan.inflation)
-    results = [*null.results, *(_run(detector, reference, current) for detector in others)]
-    p_value, n_votes = _combined(null, results[len(built_in) :])
+    shared = [part for part in detectors if isinstance(part, (HistogramDetector, BlockDetector))]
+    null = joint_null(
+        sketch,
+        shared,
+        scores=lambda: scored_blocks(binned, sketch),
+        permutations=permutations,
+        seed=seed,
+        inflation=plan.inflation,
+    )
+    others = [_run(part, reference.frame, current) for part in detectors if part not in shared]
+    results = [*null.results, *others]
+    p_value, n_votes = _combined(null, others)
     return Evidence(
         p_value=p_value,
         detectors=tuple(results),

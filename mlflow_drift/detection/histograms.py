@@ -1,30 +1,37 @@
-"""From two frames to block histograms in common bins.
+"""From fine bins to the bins of a comparison, and to counts of them by blocks.
 
-The bins come from the pooled rows and know nothing of which row is current, so that permuting labels over
-blocks stays an exact test. A numeric feature has quantile bins, or a bin for each of few values; a category
-is a bin; missing is a bin of its own, the last.
+The bins of a comparison are made of fine ones by the rows of both sides, and know nothing of which row is current, so
+that permuting labels over blocks stays an exact test. A numeric feature has quantile bins, narrower at the ends, or a
+bin for each of few values; a category is a bin; missing is a bin of its own, the last.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from mlflow_drift.bins import MISSING, Coder, Codes, Grid, LevelCoder, codes_of
 from mlflow_drift.values import Sketch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Binned", "bin_rows", "count_blocks"]
+__all__ = ["Binned", "bin_codes", "bin_rows", "count_blocks"]
 
-N_BINS = 10
+SHARES = np.array([0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99])
+"""Where the bins of a numeric feature with many values end."""
+ALONE = 0.05
+"""Share of the rows from which on a fine bin is not put together with others."""
 MAX_VALUES = 20
-"""A numeric feature with so few distinct values gets a bin for each."""
-MAX_LEVELS = 256
+"""A numeric feature with values in so few fine bins keeps them."""
+MAX_LEVELS = 250
 """The most frequent levels get a bin each, the rest share one: unique identifiers stay harmless."""
+
+Table = "NDArray[np.uint8]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,100 +40,111 @@ class Binned:
 
     Parameters
     ----------
-    codes : array of shape (n_reference + n_current, n_features), int32
+    reference, current : arrays of shape (n_features, n_rows), uint8
         Every feature's bins are numbered from 0, without empty ones.
     n_bins : array of shape (n_features,)
-    n_reference : int
+    missing : array of shape (n_features,), bool
+        Whether the last bin holds missing values.
     names, kinds : tuples of n_features strings
     """
 
-    codes: NDArray[np.int32]
+    reference: NDArray[np.uint8]
+    current: NDArray[np.uint8]
     n_bins: NDArray[np.int64]
-    n_reference: int
+    missing: NDArray[np.bool_]
     names: tuple[str, ...]
     kinds: tuple[str, ...]
 
+    @property
+    def n_reference(self) -> int:
+        """Reference rows."""
+        return self.reference.shape[1]
 
-def bin_rows(
-    reference: pd.DataFrame, current: pd.DataFrame, kinds: tuple[str, ...], n_bins: int = N_BINS
-) -> Binned:
+    @property
+    def n_current(self) -> int:
+        """Current rows."""
+        return self.current.shape[1]
+
+
+def bin_rows(reference: pd.DataFrame, current: pd.DataFrame, kinds: Sequence[str]) -> Binned:
     """Return the bin numbers of reference and current rows.
 
     Parameters
     ----------
     reference, current : DataFrames with the same columns
         Missing values, infinities and constant columns are welcome.
-    kinds : tuple of strings
+    kinds : sequence of strings
         "numeric", "categorical", "boolean" or "datetime" for each column.
-    n_bins : int
-        Quantile bins of a numeric feature with many values.
 
     Examples
     --------
     >>> rows = pd.DataFrame({"x": [1.0, 2.0, None], "c": ["a", "b", "b"]})
-    >>> bin_rows(rows, rows, ("numeric", "categorical")).codes[:3].tolist()
-    [[0, 1], [1, 0], [2, 0]]
+    >>> bin_rows(rows, rows, ("numeric", "categorical")).current.tolist()
+    [[0, 1, 2], [1, 0, 0]]
     """
-    codes = np.empty((len(reference) + len(current), len(kinds)), dtype=np.int32)
-    for j, (name, kind) in enumerate(zip(reference.columns, kinds, strict=True)):
-        if kind == "categorical":
-            codes[:, j] = _level_codes(reference[name], current[name])
-        else:
-            codes[:, j] = _value_codes(_values(reference[name], current[name], kind), n_bins)
-    widths = codes.max(axis=0).astype(np.int64) + 1
-    return Binned(codes, widths, len(reference), tuple(reference.columns), tuple(kinds))
+    grid = Grid(reference, tuple(kinds))
+    coders = grid.coders()
+    return bin_codes(grid.codes, codes_of(current, coders), coders, tuple(reference.columns))
 
 
-def _values(reference: pd.Series, current: pd.Series, kind: str) -> NDArray[Any]:
-    return np.concatenate([_numbers(reference, kind), _numbers(current, kind)])
+def bin_codes(reference: Codes, current: Codes, coders: Sequence[Coder], names: tuple[str, ...]) -> Binned:
+    """Return the bin numbers of rows that are in fine bins already.
+
+    Parameters
+    ----------
+    reference, current : tuples of n_features arrays
+        Codes of the rows.
+    coders : sequence of n_features Coder
+        What the codes mean.
+    names : tuple of n_features strings
+    """
+    d = len(coders)
+    binned = [np.empty((d, len(codes[0])), dtype=np.uint8) for codes in (reference, current)]
+    widths, missing = np.empty(d, dtype=np.int64), np.empty(d, dtype=bool)
+    for j, coder in enumerate(coders):
+        pooled = sum(np.bincount(codes[j], minlength=coder.n_codes) for codes in (reference, current))
+        table = _levels_together(pooled, coder) if isinstance(coder, LevelCoder) else _values_together(pooled)
+        for codes, target in zip((reference, current), binned, strict=True):
+            target[j] = table[codes[j]]
+        widths[j], missing[j] = table.max() + 1, pooled[MISSING] > 0
+    return Binned(*binned, widths, missing, names, tuple(coder.kind for coder in coders))
 
 
-def _numbers(column: pd.Series, kind: str) -> NDArray[Any]:
-    if column.isna().all():
-        return np.full(len(column), np.nan)
-    if kind == "datetime":
-        column = pd.to_datetime(column, utc=True) - pd.Timestamp(0, tz="UTC")
-    if column.dtype.kind == "m":
-        return np.asarray(column.dt.total_seconds())
-    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iu":
-        return np.asarray(column)  # 64-bit integers above 2**53 would collide as floats
-    return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+def _values_together(pooled: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the bin of every fine one, in order."""
+    counts = pooled[1:]
+    total = counts.sum()
+    if np.count_nonzero(counts) <= MAX_VALUES:
+        return _numbered(np.arange(len(counts)), pooled)
+    cumulated = np.cumsum(counts)
+    wanted = SHARES * total
+    after = np.searchsorted(cumulated, wanted)
+    # The nearer end of the fine bin in which the wanted share lies.
+    ends = after - (wanted - (cumulated[after] - counts[after]) < cumulated[after] - wanted)
+    alone = np.flatnonzero(counts >= ALONE * total)
+    ends = np.unique(np.concatenate([ends, alone, alone - 1]))
+    return _numbered(np.searchsorted(ends, np.arange(len(counts))), pooled)
 
 
-def _value_codes(values: NDArray[Any], n_bins: int) -> NDArray[np.int64]:
-    missing = np.isnan(values)
-    present = np.sort(values[~missing])
-    if len(present) == 0:
-        return np.zeros(len(values), dtype=np.int64)
-    distinct = present[np.concatenate([[True], present[1:] != present[:-1]])]
-    if len(distinct) <= max(MAX_VALUES, n_bins):
-        codes = np.searchsorted(distinct, values, side="left")
-    else:
-        # Order statistics instead of interpolated quantiles: no arithmetic, so infinities are harmless and
-        # every monotone transform gives the same bins.
-        ranks = np.ceil(np.arange(1, n_bins) * len(present) / n_bins).astype(np.int64) - 1
-        codes = np.searchsorted(np.unique(present[ranks]), values, side="left")
-    codes[missing] = codes[~missing].max() + 1
-    return _without_gaps(codes)
+def _levels_together(pooled: NDArray[np.int64], coder: LevelCoder) -> NDArray[np.uint8]:
+    """Return the bin of every level: the most frequent first."""
+    counts = pooled[1:]
+    if coder.crowded:
+        counts = counts[:-1]
+    rank = np.full(len(pooled) - 1, MAX_LEVELS, dtype=np.int64)
+    # Ties by name: the numbering must not depend on the order of the rows.
+    order = np.lexsort((np.array([str(level) for level in coder.levels], dtype=object), -counts))
+    rank[order] = np.minimum(np.arange(len(counts)), MAX_LEVELS)
+    return _numbered(rank, pooled)
 
 
-def _level_codes(reference: pd.Series, current: pd.Series) -> NDArray[np.int64]:
-    cells = np.concatenate([reference.to_numpy(dtype=object), current.to_numpy(dtype=object)])
-    codes, levels = pd.factorize(cells)
-    missing = codes < 0
-    counts = np.bincount(codes[~missing], minlength=len(levels))
-    # By frequency, ties by name: the numbering must not depend on the order of the rows.
-    order = np.lexsort((np.array([str(level) for level in levels]), -counts))
-    rank = np.empty(len(levels), dtype=np.int64)
-    rank[order] = np.minimum(np.arange(len(levels)), MAX_LEVELS)
-    numbered = np.full(len(cells), rank.max(initial=-1) + 1, dtype=np.int64)
-    numbered[~missing] = rank[codes[~missing]]
-    return _without_gaps(numbered)
-
-
-def _without_gaps(codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    used = np.bincount(codes) > 0
-    return (np.cumsum(used) - 1)[codes]
+def _numbered(bins: NDArray[Any], pooled: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Number the bins without gaps, that of missing values last."""
+    bins = np.concatenate([[bins.max(initial=-1) + 1], bins])
+    assert MISSING == 0
+    used = np.zeros(bins.max() + 1, dtype=bool)
+    used[bins[pooled > 0]] = True
+    return (np.cumsum(used) - 1).clip(0)[bins].astype(np.uint8)
 
 
 def count_blocks(binned: Binned, block_length: int) -> Sketch:
@@ -138,30 +156,34 @@ def count_blocks(binned: Binned, block_length: int) -> Sketch:
     >>> count_blocks(bin_rows(rows, rows, ("numeric",)), 2).counts.tolist()
     [[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [0.0, 2.0]]
     """
-    n_reference, n_current = binned.n_reference, len(binned.codes) - binned.n_reference
-    blocks = (n_reference // block_length, n_current // block_length)
-    offsets = np.concatenate([[0], np.cumsum(binned.n_bins)])
-    total = int(offsets[-1])
-    parts = (binned.codes[: binned.n_reference], binned.codes[binned.n_reference :])
-    counts = [
-        _count(part[len(part) - n * block_length :], n, offsets)
-        for part, n in zip(parts, blocks, strict=True)
-    ]
+    blocks = binned.n_reference // block_length, binned.n_current // block_length
+    offsets = np.concatenate([[0], np.cumsum(binned.n_bins)]).astype(np.int64)
+    counts = np.empty((sum(blocks), offsets[-1]))
+    _count(binned.reference, blocks[0], block_length, offsets, counts[: blocks[0]])
+    _count(binned.current, blocks[1], block_length, offsets, counts[blocks[0] :])
     return Sketch(
-        counts=np.concatenate(counts).reshape(-1, total).astype(np.float64),
-        offsets=offsets.astype(np.int64),
+        counts=counts,
+        offsets=offsets,
         n_reference_blocks=blocks[0],
         n_current_blocks=blocks[1],
         block_length=block_length,
         names=binned.names,
         kinds=binned.kinds,
+        missing=binned.missing,
     )
 
 
-def _count(codes: NDArray[np.int32], n_blocks: int, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    total = int(offsets[-1])
-    if n_blocks == 0:
-        return np.zeros((0, total), dtype=np.int64)
-    block = np.arange(len(codes)) // (len(codes) // n_blocks)
-    cells = block[:, None] * total + offsets[:-1] + codes
-    return np.bincount(cells.ravel(), minlength=n_blocks * total).reshape(n_blocks, total)
+def _count(
+    bins: NDArray[np.uint8],
+    n_blocks: int,
+    length: int,
+    offsets: NDArray[np.int64],
+    counts: NDArray[np.float64],
+) -> None:
+    n = n_blocks * length
+    block = np.repeat(np.arange(n_blocks), length)
+    for feature, start, stop in zip(bins, offsets[:-1], offsets[1:], strict=True):
+        width = stop - start
+        cells = block * width
+        cells += feature[len(feature) - n :]
+        counts[:, start:stop] = np.bincount(cells, minlength=n_blocks * width).reshape(n_blocks, width)

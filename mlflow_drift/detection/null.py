@@ -1,33 +1,35 @@
 """One permutation null for every detector and every feature.
 
 Whole blocks are relabelled "current" or "reference"; one matrix product gives every histogram under every
-relabelling, and every detector is a function of those. Evidence is combined by taking, under the *same*
-relabellings, the smallest rank of three summaries of the features: the largest (one feature drifts), the
-sum (all do, a little) and the sum of the top sqrt(d). It is exact if blocks are exchangeable.
+relabelling, and every detector is a function of those, or of the blocks' rows. Evidence is combined by taking, under the
+*same* relabellings, the smallest rank of three summaries of the features: the largest (one feature drifts), the
+sum (all do, a little) and the sum of the top sqrt(d); and of the same summaries of what is no single feature's: pairs of
+them, or the whole row. It is exact if blocks are exchangeable.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
 
-from mlflow_drift.hooks.parts import HistogramDetector
+from mlflow_drift.hooks.parts import BlockDetector, HistogramDetector
 from mlflow_drift.values import DetectorResult, Sketch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["JointNull", "adjusted_p_values", "combined_p_value", "joint_null"]
+__all__ = ["JointNull", "adjusted_p_values", "combined_p_value", "joint_null", "summaries_of"]
 
 logger = logging.getLogger(__name__)
 
-CELLS_AT_ONCE = 4_000_000
-"""Histogram cells held at once: bounds the memory whatever the number of features."""
+CELLS_AT_ONCE = 1 << 18
+"""Histogram cells held at once, so that they stay in the processor's caches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,11 @@ class JointNull:
 
 def joint_null(
     sketch: Sketch,
-    detectors: Sequence[HistogramDetector],
+    detectors: Sequence[HistogramDetector | BlockDetector],
     *,
     permutations: int,
     seed: int,
+    scores: Callable[[], NDArray[np.float32]] | None = None,
     inflation: NDArray[np.float64] | None = None,
 ) -> JointNull:
     """Compare current with reference blocks by all detectors at once.
@@ -67,12 +70,14 @@ def joint_null(
     ----------
     sketch : Sketch
         The block histograms.
-    detectors : sequence of HistogramDetector
+    detectors : sequence of HistogramDetector or BlockDetector
         One that raises or answers nonsense is reported as failed and takes no part.
     permutations : int
         Relabellings besides the observed one; no p-value is below 1 / (permutations + 1).
     seed : int
         Seeds the relabellings.
+    scores : callable, optional
+        Returns the rows as normal scores, for detectors of blocks.
     inflation : array of shape (n_features,), optional
         By how much serial dependence makes the observed difference vary more than the permuted ones.
 
@@ -81,70 +86,150 @@ def joint_null(
     Westfall and Young, Resampling-Based Multiple Testing, Wiley, 1993.
     Pesarin and Salmaso, Permutation Tests for Complex Data, Wiley, 2010 (nonparametric combination).
     """
-    tables, errors = _statistics(sketch, detectors, permutations, seed, inflation)
-    # Row 0 is the statistic as reported, row 1 the same freed of serial dependence, the rest are permuted.
-    scores = {name: _studentised(table[1:]) for name, table in tables.items()}
-    voting = [scores[detector.name] for detector in detectors if detector.votes and detector.name in scores]
-    n_features = len(sketch.names)
-    results = tuple(
-        DetectorResult(detector.name, error=errors[detector.name])
-        if detector.name in errors
-        else _result(detector.name, tables[detector.name][0], scores[detector.name], sketch.names)
-        for detector in detectors
+    labels = _labellings(len(sketch.counts), sketch.n_current_blocks, permutations, seed)
+    inflation = np.ones(len(sketch.names)) if inflation is None else inflation
+    found = _histogram_tables(
+        sketch, [part for part in detectors if isinstance(part, HistogramDetector)], labels, inflation
     )
-    joint = np.max(voting, axis=0) if voting else None
+    blockwise = [part for part in detectors if not isinstance(part, HistogramDetector)]
+    if blockwise:
+        found |= _block_tables(blockwise, sketch.names, scores, labels, inflation)
+    parts = [found[detector.name] for detector in detectors if detector.name in found]
+    silent = {detector.name for detector in detectors if not detector.votes}
+    voting = [part for part in parts if part.name not in silent and not part.error]
+    # What is known of single features is one family, in which a feature counts by the strongest of its voices.
+    of_features = [part.scores for part in voting if part.labels == sketch.names]
+    joint = np.max(of_features, axis=0) if of_features else None
+    families = [part.scores for part in voting if part.labels != sketch.names]
     return JointNull(
-        p_value=float("nan") if joint is None else combined_p_value(joint),
-        adjusted=np.ones(n_features) if joint is None else adjusted_p_values(joint),
-        observed={name: table[0] for name, table in tables.items()},
-        mean={name: table[2:].mean(axis=0) for name, table in tables.items()},
-        results=results,
+        p_value=_verdict(joint, families),
+        adjusted=np.ones(len(sketch.names)) if joint is None else adjusted_p_values(joint),
+        observed={part.name: part.observed for part in parts if part.labels == sketch.names},
+        mean={part.name: part.mean for part in parts if part.labels == sketch.names},
+        results=tuple(part.result() for part in parts),
     )
 
 
-def _result(
-    name: str, observed: NDArray[np.float64], scores: NDArray[np.float64], names: tuple[str, ...]
-) -> DetectorResult:
-    worst = int(np.argmax(scores[0]))
-    return DetectorResult(name, float(observed[worst]), combined_p_value(scores), names[worst])
+def _verdict(of_features: NDArray[Any] | None, families: Sequence[NDArray[Any]]) -> float:
+    summaries = [] if of_features is None else summaries_of(of_features)
+    # Of what is no single feature's, a few are hardly ever meant: one pair changes, or all do.
+    summaries += [summary for scores in families for summary in summaries_of(scores)[:2]]
+    return combined_p_value(*summaries) if summaries else float("nan")
 
 
-def _statistics(
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one detector says: its statistic as it is, its mean over the permutations, and all on one scale."""
+
+    name: str
+    labels: tuple[str, ...] = ()
+    observed: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    mean: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    scores: NDArray[Any] = field(default_factory=lambda: np.empty((0, 0)))
+    error: str | None = None
+
+    @classmethod
+    def of(cls, name: str, labels: tuple[str, ...], table: NDArray[Any]) -> _Found:
+        """Take a table whose row 0 is as observed, row 1 the same freed of serial dependence, the rest permuted."""
+        return cls(name, labels, table[0], table[2:].mean(axis=0), _studentised(table[1:]))
+
+    @classmethod
+    def failed(cls, name: str, error: Exception) -> _Found:
+        logger.warning("detector %r failed and takes no part", name, exc_info=error)
+        return cls(name, error=f"{type(error).__name__}: {error}")
+
+    def result(self) -> DetectorResult:
+        if self.error is not None:
+            return DetectorResult(self.name, error=self.error)
+        worst = int(np.argmax(self.scores[0]))
+        return DetectorResult(
+            self.name,
+            float(self.observed[worst]),
+            combined_p_value(*summaries_of(self.scores)),
+            self.labels[worst],
+        )
+
+
+def _labellings(n_blocks: int, n_current: int, permutations: int, seed: int) -> NDArray[np.float32]:
+    """Return which blocks are current: row 0 as observed, the rest at random."""
+    labels = np.zeros((permutations + 1, n_blocks), dtype=np.float32)
+    labels[0, n_blocks - n_current :] = 1
+    keys = np.random.default_rng(seed).random((permutations, n_blocks), dtype=np.float32)
+    chosen = np.argpartition(keys, n_current - 1, axis=1)[:, :n_current]
+    np.put_along_axis(labels[1:], chosen, np.float32(1), axis=1)
+    return labels
+
+
+def _histogram_tables(
     sketch: Sketch,
     detectors: Sequence[HistogramDetector],
-    permutations: int,
-    seed: int,
-    inflation: NDArray[np.float64] | None,
-) -> tuple[dict[str, NDArray[np.float64]], dict[str, str]]:
+    labels: NDArray[np.float32],
+    inflation: NDArray[np.float64],
+) -> dict[str, _Found]:
     counts = sketch.counts
     total = counts.sum(axis=0)
     # Integers below 2**24 are exact in single precision, which halves the time of the product.
-    factors: NDArray[Any] = counts.astype(np.float32) if total.max(initial=0) < 2**24 else counts
+    exact = np.float32 if total.max(initial=0) < 2**24 else np.float64
+    factors: NDArray[Any] = counts.astype(exact)
     chunks: dict[str, list[NDArray[np.float64]]] = {detector.name: [] for detector in detectors}
-    errors: dict[str, str] = {}
-    labellings = _labellings(len(counts), sketch.n_current_blocks, permutations, seed, counts.shape[1])
-    for number, labels in enumerate(labellings):
-        current = (labels.astype(factors.dtype) @ factors).astype(np.float64)
-        if number == 0:
+    failed: dict[str, _Found] = {}
+    at_once = max(2, CELLS_AT_ONCE // counts.shape[1])
+    starts = [0, *range(1, len(labels), at_once)]
+    for start, stop in itertools.pairwise([*starts, len(labels)]):
+        current = (labels[start:stop].astype(exact) @ factors).astype(np.float64)
+        if start == 0:
             current = np.concatenate([current, _without_dependence(current, sketch, total, inflation)])
         others = total - current
         for shared in (current, others):
             shared.setflags(write=False)  # one detector must not change what the next one sees
         for detector in detectors:
-            if detector.name in errors:
+            if detector.name in failed:
                 continue
             try:
                 table = np.asarray(detector.statistic(current, others, sketch.offsets), dtype=np.float64)
                 _require_table(table, (len(current), len(sketch.names)))
             except Exception as error:  # a broken detector must not silence the others
-                errors[detector.name] = f"{type(error).__name__}: {error}"
-                logger.warning("detector %r failed and takes no part", detector.name, exc_info=True)
+                failed[detector.name] = _Found.failed(detector.name, error)
             else:
                 chunks[detector.name].append(table)
     # Rounding makes equal histograms tie, whatever order the sums were taken in.
-    return {
-        name: np.concatenate(found).round(12) for name, found in chunks.items() if name not in errors
-    }, errors
+    return failed | {
+        name: _Found.of(name, sketch.names, np.concatenate(tables).round(12))
+        for name, tables in chunks.items()
+        if name not in failed
+    }
+
+
+def _block_tables(
+    detectors: Sequence[BlockDetector],
+    names: tuple[str, ...],
+    scores: Callable[[], NDArray[np.float32]] | None,
+    labels: NDArray[np.float32],
+    inflation: NDArray[np.float64],
+) -> dict[str, _Found]:
+    if scores is None:
+        raise ValueError("scores: must be given with detectors of blocks")
+    rows = scores()
+    for shared in (rows, labels):
+        shared.setflags(write=False)
+    found: dict[str, _Found] = {}
+    for detector in detectors:
+        try:
+            statistic = detector.over(rows, names)
+            table = np.asarray(statistic.table(labels))
+            _require_table(table, (len(labels), len(statistic.labels)))
+            if table.shape[1] == 0:  # one feature has no pairs
+                continue
+            freed = table[:1] / (
+                inflation.mean() if statistic.features is None else inflation[statistic.features].max(axis=1)
+            )
+        except Exception as error:  # a broken detector must not silence the others
+            found[detector.name] = _Found.failed(detector.name, error)
+        else:
+            found[detector.name] = _Found.of(
+                detector.name, statistic.labels, np.concatenate([table[:1], freed, table[1:]])
+            )
+    return found
 
 
 def _require_table(table: NDArray[np.float64], shape: tuple[int, int]) -> None:
@@ -154,31 +239,13 @@ def _require_table(table: NDArray[np.float64], shape: tuple[int, int]) -> None:
         raise ValueError("statistic must return finite values; got nan or inf")
 
 
-def _labellings(
-    n_blocks: int, n_current: int, permutations: int, seed: int, n_bins: int
-) -> Iterator[NDArray[np.bool_]]:
-    """Yield the observed labelling alone, then the permuted ones in chunks of rows."""
-    yield (np.arange(n_blocks) >= n_blocks - n_current)[None, :]
-    rng = np.random.default_rng(seed)
-    at_once = max(2, CELLS_AT_ONCE // max(n_bins, n_blocks))
-    for start in range(0, permutations, at_once):
-        keys = rng.random((min(at_once, permutations - start), n_blocks))
-        labels = np.zeros(keys.shape, dtype=bool)
-        np.put_along_axis(
-            labels, np.argpartition(keys, n_current, axis=1)[:, :n_current], values=True, axis=1
-        )
-        yield labels
-
-
 def _without_dependence(
     current: NDArray[np.float64],
     sketch: Sketch,
     total: NDArray[np.float64],
-    inflation: NDArray[np.float64] | None,
+    inflation: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Pull the observed counts towards the pooled shares by the factor that serial dependence adds."""
-    if inflation is None:
-        return current
     expected = total * (sketch.n_current_blocks / len(sketch.counts))
     shrunk: NDArray[np.float64] = expected + (current - expected) / np.sqrt(
         np.repeat(inflation, np.diff(sketch.offsets))
@@ -194,26 +261,43 @@ def _studentised(table: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(varies, (roots - roots.mean(axis=0)) / np.where(varies, spread, 1), 0.0)
 
 
-def combined_p_value(scores: NDArray[np.float64]) -> float:
-    """Combine the features: the smallest rank of three summaries, ranked once more.
+def combined_p_value(*summaries: NDArray[Any]) -> float:
+    """Combine summaries: the smallest of their ranks, ranked once more.
 
     Parameters
     ----------
-    scores : array of shape (n_labellings, n_features)
-        Row 0 is the observed labelling; larger means more drift.
+    *summaries : arrays of shape (n_labellings,)
+        Element 0 is the observed labelling's; larger means more drift.
 
     Examples
     --------
-    >>> combined_p_value(np.array([[9.0, 9.0], [1.0, 2.0], [2.0, 1.0], [0.0, 0.0]]))
-    0.25
+    >>> combined_p_value(np.array([9.0, 1.0, 2.0, 0.0]), np.array([1.0, 3.0, 2.0, 0.0]))
+    0.5
     """
-    n_features = scores.shape[1]
-    summaries = [scores.max(axis=1), scores.sum(axis=1)]
-    if n_features >= 8:
-        top = int(np.sqrt(n_features))
-        summaries.append(np.partition(scores, n_features - top, axis=1)[:, n_features - top :].sum(axis=1))
     ranks = np.min([stats.rankdata(-summary, method="max") for summary in summaries], axis=0)
     return float(np.mean(ranks <= ranks[0]))
+
+
+def summaries_of(scores: NDArray[Any]) -> list[NDArray[Any]]:
+    """Return the largest score, for one that stands out; the sum, for many small ones; and the sum of a few.
+
+    Parameters
+    ----------
+    scores : array of shape (n_labellings, k)
+
+    Examples
+    --------
+    >>> [summary.tolist() for summary in summaries_of(np.array([[9.0, 9.0], [1.0, 2.0]]))]
+    [[9.0, 2.0], [18.0, 3.0]]
+    """
+    k = scores.shape[1]
+    if k == 1:
+        return [scores[:, 0]]
+    summaries = [scores.max(axis=1), scores.sum(axis=1)]
+    if k >= 8:
+        top = int(np.sqrt(k))
+        summaries.append(np.partition(scores, k - top, axis=1)[:, k - top :].sum(axis=1))
+    return summaries
 
 
 def adjusted_p_values(scores: NDArray[np.float64]) -> NDArray[np.float64]:

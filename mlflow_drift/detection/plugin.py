@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from mlflow_drift.detection.js import JS
 from mlflow_drift.detection.ks import KS
+from mlflow_drift.detection.mmd import MMD
+from mlflow_drift.detection.normal_scores import NormalScores
+from mlflow_drift.detection.pairs import Pairs
 from mlflow_drift.detection.psi import PSI
 from mlflow_drift.hooks.markers import hookimpl
 from mlflow_drift.hooks.parts import Detector
@@ -11,5 +14,5 @@ from mlflow_drift.hooks.parts import Detector
 
 @hookimpl
 def register_detectors() -> list[Detector]:
-    """Offer KS, PSI and JS."""
-    return [KS(), PSI(), JS()]
+    """Offer the detectors that share one null; MMD with as few rows and features as a look at all features affords."""
+    return [KS(), PSI(), JS(), NormalScores(), Pairs(), MMD(features=100, rows=8000)]

@@ -96,9 +96,8 @@ def detect(
         )
     moments = _moments(times, len(rows))
     evidence = collect(
-        profile.frame,
+        profile,
         rows,
-        kinds=profile.kinds,
         detectors=parts("detectors"),
         alpha=alpha,
         permutations=999 if permutations is None else check_count(permutations, "permutations", 19),
