@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from mlflow_drift.recording.arrays import WIDEST, as_array, as_columns
 from mlflow_drift.recording.blocks import NUMBERS, Blocks, Overlay, described, place, places
@@ -220,11 +221,13 @@ class Encoder:
 
     def _names_of(self, columns: pd.Index, stem: str) -> tuple[str, ...]:
         # MLflow makes a new but equal index for every request. Of text, Arrow compares its memory, which costs
-        # far less than to make Python's strings of it.
+        # far less than to make Python's strings of it; and that of one chunk without letting other threads run.
         try:
             labels = columns._data._pa_array if type(columns) is pd.Index else tuple(columns.tolist())
         except AttributeError:  # names that are not all text, or another pandas
             labels = _labels(columns)
+        if type(labels) is pa.ChunkedArray and labels.num_chunks == 1:
+            labels = labels.chunk(0)
         last = self._last.get(stem)
         if last is not None and last[0] == labels:
             return last[1]

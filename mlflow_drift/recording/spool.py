@@ -31,6 +31,7 @@ from mlflow_drift.recording.locks import try_lock
 from mlflow_drift.recording.note import STATE, reserve
 from mlflow_drift.recording.quarantine import QUARANTINE, move
 from mlflow_drift.recording.segment import MAGIC, framed
+from mlflow_drift.recording.short_write import short_write
 
 __all__ = [
     "SpoolWriter",
@@ -134,7 +135,7 @@ class SpoolWriter:
                     frame = self._prepared(frame, size, preamble)
                     size = sum(map(len, frame))
                 # One short write is quicker than a gathered one.
-                written = os.write(self._fd, frame[0]) if len(frame) == 1 else _gathered(self._fd, frame)
+                written = short_write(self._fd, frame[0]) if len(frame) == 1 else _gathered(self._fd, frame)
                 if written != size:
                     raise OSError(errno.ENOSPC, "short write", str(self._path))
                 if self.fsync:
