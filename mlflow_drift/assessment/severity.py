@@ -1,46 +1,79 @@
 """How bad the drift is, with an interval.
 
-H is the weighted mean of the features' PSI, freed of its bias. Severity S = 1 - 2^(-H / 0.25), so the customary
-"PSI 0.25, major" is 0.5. Its posterior is a block Bayesian bootstrap: one random weight a block, the same for
-all features.
+H is the weighted mean of the features' PSI over about ten bins of equal share (a level is a bin, missing is one), freed
+of its bias. Severity S = 1 - 2^(-H / 0.25), so the customary "PSI 0.25, major" is 0.5.
+
+Its distribution is a confidence distribution: at each H, how probable is an estimate as large as the one seen? Where H
+is near 0 the estimate is a quadratic form of the shares' errors, further up it is linear in them; the errors'
+covariance is read off the differences of neighbouring blocks, so that neither serial dependence nor a drift that
+begins within the window is mistaken for noise or the lack of it.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import special
 
+from mlflow_drift.errors import invalid
 from mlflow_drift.values import Sketch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Severity", "measure_severity", "population_stability", "severity_of"]
+__all__ = ["Severity", "WorstFeature", "measure_severity", "population_stability", "severity_of"]
 
 HALF = 0.25
 """The PSI of severity one half."""
 NOTEWORTHY = 0.10
 """Severities up to this are practically none."""
-DRAWS = 400
-CELLS_AT_ONCE = 4_000_000
+FLOOR = 0.001
+"""Added to every share: an empty bin makes the index large, not infinite."""
+LEAST_SHARE = {"numeric": 0.08, "datetime": 0.08}
+"""Neighbouring bins are put together until they hold as much of both sides: quantile bins become tenths."""
+LEAST_SHARE_OF_LEVELS = 0.01
+MOST_BATCHES = 128
+"""Blocks are put together to at most so many batches, of each side, where their covariance is needed."""
+STEPS = 400
+"""Points at which the distribution is computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorstFeature:
+    """The feature that drifted furthest.
+
+    Parameters
+    ----------
+    name : str
+    median, low, high : float
+        Its own severity, with the 5 % and 95 % points.
+    """
+
+    name: str
+    median: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
 class Severity:
-    """Posterior of the severity.
+    """Distribution of the severity.
 
     Parameters
     ----------
     median, low, high : float
-        Posterior median and the 5 % and 95 % points.
+        The median and the 5 % and 95 % points.
     confidence : float
-        Posterior probability of more than 0.10.
+        Probability of more than the threshold.
     features : array of shape (n_features,)
         Every feature's own severity.
     excess : array of shape (n_features,)
         Every feature's PSI, freed of its bias, not below 0.
+    worst : WorstFeature, optional
     """
 
     median: float
@@ -49,6 +82,7 @@ class Severity:
     confidence: float
     features: NDArray[np.float64]
     excess: NDArray[np.float64]
+    worst: WorstFeature | None = None
 
 
 def severity_of(psi: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -66,85 +100,317 @@ def severity_of(psi: NDArray[np.float64]) -> NDArray[np.float64]:
 def population_stability(
     current: NDArray[np.float64], reference: NDArray[np.float64], offsets: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """PSI of every row of counts and every feature, with half a row added to every bin.
+    """PSI of every row of counts and every feature, a thousandth added to every share.
 
-    Assessment knows no detector, so it has the index for itself; a test holds the two equal.
+    Examples
+    --------
+    >>> population_stability(np.array([[300.0, 100.0]]), np.array([[200.0, 200.0]]), np.array([0, 2])).round(3).tolist()
+    [[0.273]]
     """
-    p, q = _shares(current, offsets), _shares(reference, offsets)
+    p, q = (_floored(_shares(counts, offsets), offsets) for counts in (current, reference))
     psi: NDArray[np.float64] = np.add.reduceat((p - q) * np.log(p / q), offsets[:-1], axis=1)
     return psi
 
 
 def _shares(counts: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    widths = np.diff(offsets)
-    totals = np.add.reduceat(counts, offsets[:-1], axis=1) + 0.5 * widths
-    shares: NDArray[np.float64] = (counts + 0.5) / np.repeat(totals, widths, axis=1)
+    rows = np.add.reduceat(counts, offsets[:-1], axis=1)
+    shares: NDArray[np.float64] = counts / np.repeat(np.maximum(rows, 1), np.diff(offsets), axis=1)
     return shares
+
+
+def _floored(shares: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    widths = np.diff(offsets)
+    floored: NDArray[np.float64] = (shares + FLOOR) / np.repeat(1 + FLOOR * widths, widths)
+    return floored
 
 
 def measure_severity(
     sketch: Sketch,
-    null_psi: NDArray[np.float64],
+    null_psi: NDArray[np.float64] | None = None,
     *,
     seed: int = 0,
     weights: NDArray[np.float64] | None = None,
+    inflation: NDArray[np.float64] | None = None,
+    threshold: float = NOTEWORTHY,
+    prior: float = 0.5,
 ) -> Severity:
-    """Draw the posterior of the severity.
+    """Measure the severity of the difference between current and reference rows.
 
     Parameters
     ----------
     sketch : Sketch
         Block histograms of reference and current rows.
-    null_psi : array of shape (n_features,)
-        Mean PSI without drift: its bias.
-    seed : int
-        Seeds the bootstrap.
     weights : array of shape (n_features,), optional
         How much each feature matters, summing to 1; equal if None.
+    inflation : array of shape (n_features,), optional
+        By how much serial dependence makes the difference of the two sides vary more than their blocks tell; 1 if None.
+    threshold : float in (0, 1)
+        Severities up to this are practically none; confidence is the probability of more.
+    prior : float in (0, 1)
+        Probability, before looking, of more than the threshold. One half lets the data speak; a lower one
+        asks them for more, and moves median and interval down too.
+
+    Returns
+    -------
+    Severity
+
+    Raises
+    ------
+    InvalidInputError
+        If ``threshold`` or ``prior`` is not between 0 and 1.
+
+    Examples
+    --------
+    >>> counts = np.array([[5.0, 5.0], [6.0, 4.0], [4.0, 6.0], [5.0, 5.0]] + [[8.0, 2.0], [9.0, 1.0], [7.0, 3.0], [8.0, 2.0]])
+    >>> found = measure_severity(Sketch(counts, np.array([0, 2]), 4, 4, 10, ("x",), ("categorical",)))
+    >>> found.low < found.median < found.high, found.confidence > 0.9
+    (True, True)
 
     References
     ----------
-    Rubin, The Bayesian bootstrap, Annals of Statistics 9(1), 1981.
+    Xie and Singh, Confidence distribution, the frequentist distribution estimator of a parameter: a review,
+    International Statistical Review 81(1), 2013.
+    Sankaran, Approximations to the non-central chi-square distribution, Biometrika 50, 1963 (its moments).
+    von Neumann, Distribution of the ratio of the mean square successive difference to the variance, Annals of
+    Mathematical Statistics 12(4), 1941.
     """
-    n_features = len(sketch.names)
-    weights = np.full(n_features, 1 / n_features) if weights is None else weights
-    split = sketch.n_reference_blocks
-    reference, current = sketch.counts[:split], sketch.counts[split:]
-    observed = population_stability(
-        current.sum(0, keepdims=True), reference.sum(0, keepdims=True), sketch.offsets
-    )[0]
-    excess = np.maximum(observed - null_psi, 0)
-    draws = _posterior(current, reference, sketch.offsets, seed) @ weights
-    # Two biases: that of PSI itself, and the one that resampling adds on top.
-    draws = draws - float(null_psi @ weights) - (draws.mean() - float(observed @ weights))
-    severity = severity_of(draws)
-    low, median, high = np.quantile(severity, [0.05, 0.5, 0.95])
+    for name, value in (("threshold", threshold), ("prior", prior)):
+        if not 0 < value < 1:
+            raise invalid(name, "must lie between 0 and 1", repr(value), "Pass 0.1, say.")
+    d = len(sketch.names)
+    weights = np.full(d, 1 / d) if weights is None else np.asarray(weights, dtype=np.float64)
+    inflation = np.ones(d) if inflation is None else np.asarray(inflation, dtype=np.float64)
+    model = _Expansion.of(sketch, inflation)
+    excess = np.maximum(model.psi - model.bias, 0)
+    whole = model.distribution(weights).tilted(threshold, prior)
+    worst = int(np.argmax(excess))
+    alone = model.only(worst).distribution(np.ones(1)).tilted(threshold, prior)
     return Severity(
-        median=float(median),
-        low=float(low),
-        high=float(high),
-        confidence=float(np.mean(severity > NOTEWORTHY)),
+        *whole.quantiles(0.5, 0.05, 0.95),
+        confidence=whole.above(threshold),
         features=severity_of(excess),
         excess=excess,
+        worst=WorstFeature(sketch.names[worst], *alone.quantiles(0.5, 0.05, 0.95)),
     )
 
 
-def _posterior(
-    current: NDArray[np.float64], reference: NDArray[np.float64], offsets: NDArray[np.int64], seed: int
-) -> NDArray[np.float64]:
-    rng = np.random.default_rng(seed)
-    at_once = max(1, CELLS_AT_ONCE // max(current.shape[1], len(reference), len(current)))
-    found = []
-    for start in range(0, DRAWS, at_once):
-        n = min(at_once, DRAWS - start)
-        found.append(
-            population_stability(_reweighted(current, n, rng), _reweighted(reference, n, rng), offsets)
+@dataclass(frozen=True, slots=True)
+class _Distribution:
+    """Probability that the severity is at most S, where it has a mass at 0."""
+
+    severity: NDArray[np.float64]
+    below: NDArray[np.float64]
+
+    def quantiles(self, *levels: float) -> tuple[float, ...]:
+        return tuple(np.interp(levels, np.maximum.accumulate(self.below), self.severity).tolist())
+
+    def above(self, threshold: float) -> float:
+        return float(1 - np.interp(threshold, self.severity, self.below))
+
+    def tilted(self, threshold: float, prior: float) -> _Distribution:
+        """Give the severities above the threshold the prior odds."""
+        if prior == 0.5:  # noqa: RET505
+            return self
+        at = np.interp(threshold, self.severity, self.below)
+        low = np.minimum(self.below, at) * (1 - prior)
+        high = np.maximum(self.below - at, 0) * prior
+        return _Distribution(self.severity, (low + high) / (at * (1 - prior) + (1 - at) * prior))
+
+
+@dataclass(frozen=True, slots=True)
+class _Expansion:
+    """PSI's Taylor series to second order in the errors of both sides' shares.
+
+    Parameters
+    ----------
+    psi, bias : arrays of shape (n_features,)
+    """
+
+    psi: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    offsets: NDArray[np.int64]
+    blocks: tuple[NDArray[np.float64], NDArray[np.float64]]
+    errors: tuple[NDArray[np.float64], NDArray[np.float64]]
+    gradients: tuple[NDArray[np.float64], NDArray[np.float64]]
+    curvatures: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, sketch: Sketch, inflation: NDArray[np.float64]) -> _Expansion:
+        starts, offsets = _groups(sketch)
+        counts = np.add.reduceat(sketch.counts, starts, axis=1)
+        split = sketch.n_reference_blocks
+        scale = np.repeat(1 / (1 + FLOOR * np.diff(offsets)), np.diff(offsets)) / sketch.block_length
+        blocks = counts[split:] * scale, counts[:split] * scale
+        low = np.repeat(FLOOR / (1 + FLOOR * np.diff(offsets)), np.diff(offsets))
+        p, q = blocks[0].mean(axis=0) + low, blocks[1].mean(axis=0) + low
+        log = np.log(p / q)
+        curvatures = 1 / p + q / p**2, 1 / q + p / q**2, -1 / p - 1 / q
+        errors = _errors(blocks[0]), _errors(blocks[1])
+        spreads = [
+            np.add.reduceat((error**2).sum(axis=0) * 2 / (p + q), offsets[:-1]) for error in errors
+        ]
+        widen = np.sqrt(
+            np.repeat(_widening(inflation, spreads, (len(blocks[0]), len(blocks[1]))), np.diff(offsets))
         )
-    return np.concatenate(found)
+        errors = errors[0] * widen, errors[1] * widen
+        bias = sum((error**2).sum(axis=0) * curve for error, curve in zip(errors, curvatures, strict=False)) / 2
+        return cls(
+            psi=np.add.reduceat((p - q) * log, offsets[:-1]),
+            bias=np.add.reduceat(bias, offsets[:-1]),
+            offsets=offsets,
+            blocks=blocks,
+            errors=errors,
+            gradients=((log + 1 - q / p) * widen, (1 - p / q - log) * widen),
+            curvatures=curvatures,
+        )
+
+    def only(self, feature: int) -> _Expansion:
+        """Return that of one feature."""
+        cells = slice(self.offsets[feature], self.offsets[feature + 1])
+        first, second = self.blocks, self.errors
+        return _Expansion(
+            psi=self.psi[feature : feature + 1],
+            bias=self.bias[feature : feature + 1],
+            offsets=np.array([0, cells.stop - cells.start]),
+            blocks=(first[0][:, cells], first[1][:, cells]),
+            errors=(second[0][:, cells], second[1][:, cells]),
+            gradients=(self.gradients[0][cells], self.gradients[1][cells]),
+            curvatures=(self.curvatures[0][cells], self.curvatures[1][cells], self.curvatures[2][cells]),
+        )
+
+    def distribution(self, weights: NDArray[np.float64]) -> _Distribution:
+        """Return the confidence distribution of the weighted mean's severity."""
+        estimate, bias = float(self.psi @ weights), float(self.bias @ weights)
+        by_cell = np.repeat(weights, np.diff(self.offsets))
+        linear, freedom = self._linear(by_cell)
+        quadratic = self._quadratic(by_cell)
+        slope = linear / estimate if estimate > 0 else 0.0
+        widening = float(special.stdtrit(freedom, 0.95) / special.ndtri(0.95)) ** 2
+        spread = math.sqrt((quadratic + slope * estimate) * widening)
+        H = np.linspace(0, math.sqrt(estimate + 8 * spread + 8 * slope) + 1e-6, STEPS) ** 2
+        variance = (quadratic + slope * H) * widening
+        # Third central moments of the quadratic part, if it were a multiple of chi-square, and of their product.
+        third = 2 * quadratic**2 / max(bias, 1e-300) + 1.5 * slope**2 * H
+        return _Distribution(severity_of(H), _exceeding(estimate - bias - H, variance, third))
+
+    def _linear(self, by_cell: NDArray[np.float64]) -> tuple[float, float]:
+        """Variance of the linear part, and the degrees of freedom with which it is known."""
+        parts = [
+            _variance_of_mean(blocks @ (gradient * by_cell))
+            for blocks, gradient in zip(self.blocks, self.gradients, strict=True)
+        ]
+        total = sum(variance for variance, _ in parts)
+        if total <= 0:
+            return 0.0, 1e9
+        # Welch and Satterthwaite.
+        return total, total**2 / sum(variance**2 / freedom for variance, freedom in parts)
+
+    def _quadratic(self, by_cell: NDArray[np.float64]) -> float:
+        """Variance of the quadratic part: half the trace of (curvature x covariance) squared."""
+        current, reference = self.errors
+        of_current, of_reference, mixed = (curve * by_cell for curve in self.curvatures)
+        traces = (
+            _squares_between((current * of_current) @ current.T)
+            + _squares_between((reference * of_reference) @ reference.T)
+            + 2 * float((((current * mixed) @ reference.T) ** 2).sum())
+        )
+        return traces / 2
 
 
-def _reweighted(counts: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    weights = rng.exponential(size=(n, len(counts)))
-    weights *= len(counts) / weights.sum(axis=1, keepdims=True)
-    reweighted: NDArray[np.float64] = weights @ counts
-    return reweighted
+def _exceeding(
+    above: NDArray[np.float64], variance: NDArray[np.float64], third: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Probability of an estimate as large as the one seen, by the gamma distribution of the same three moments."""
+    spread = np.sqrt(np.maximum(variance, 1e-300))
+    shape = 4 / np.maximum(third / spread**3, 1e-4) ** 2
+    exceeding: NDArray[np.float64] = special.gammaincc(
+        shape, np.maximum(shape + above / spread * np.sqrt(shape), 0)
+    )
+    return exceeding
+
+
+def _groups(sketch: Sketch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first bin of every group, and the features' groups: neighbours, until a group holds enough.
+
+    Missing values stay alone.
+    """
+    totals = sketch.counts.sum(axis=0)
+    starts, offsets = [], [0]
+    for j, (start, stop) in enumerate(zip(sketch.offsets[:-1], sketch.offsets[1:], strict=True)):
+        alone = sketch.missing is not None and bool(sketch.missing[j])
+        least = LEAST_SHARE.get(sketch.kinds[j], LEAST_SHARE_OF_LEVELS)
+        shares = totals[start : stop - alone]
+        found = _starts(shares.tolist(), least * float(shares.sum()))
+        if alone:
+            found.append(int(stop - 1 - start))
+        starts += [int(start) + at for at in found]
+        offsets.append(len(starts))
+    return np.array(starts), np.array(offsets)
+
+
+def _starts(totals: Sequence[float], least: float) -> list[int]:
+    """Return where bins begin so that each holds at least so much.
+
+    Examples
+    --------
+    >>> _starts([1, 4, 5, 10, 10, 5, 4, 1], 8)
+    [0, 3, 4, 5]
+    """
+    starts, held = [], least
+    for at, total in enumerate(totals):
+        if held >= least:
+            starts.append(at)
+            held = 0.0
+        held += total
+    if held < least and len(starts) > 1:
+        starts.pop()
+    return starts
+
+
+def _errors(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return independent draws whose squares add up to the covariance of the blocks' mean.
+
+    They are differences of neighbouring batches, which no slow change enters.
+    """
+    size = -(-len(blocks) // MOST_BATCHES)
+    n = len(blocks) // size // 2 * 2
+    if n < 2:
+        return np.zeros((0, blocks.shape[1]))
+    batches = blocks[len(blocks) - n * size :].reshape(n, size, -1).mean(axis=1)
+    errors: NDArray[np.float64] = (batches[::2] - batches[1::2]) / n
+    return errors
+
+
+def _widening(
+    inflation: NDArray[np.float64], spreads: Sequence[NDArray[np.float64]], n_blocks: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Turn a factor on the variance under permuted blocks into one on the sum of both sides' own variances."""
+    n, m = n_blocks
+    own = spreads[0] + spreads[1]
+    permuted = (n**2 * spreads[0] + m**2 * spreads[1]) / (n * m)
+    widening: NDArray[np.float64] = np.where(
+        inflation > 1, np.maximum(1, inflation * permuted / np.maximum(own, 1e-300)), 1
+    )
+    return widening
+
+
+def _squares_between(products: NDArray[np.float64]) -> float:
+    """Sum of the squared products of different draws, scaled up to all pairs."""
+    n = len(products)
+    if n < 2:
+        return float(products.sum() ** 2)
+    between = (products**2).sum() - (np.diag(products) ** 2).sum()
+    return float(between * n / (n - 1))
+
+
+def _variance_of_mean(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Variance of the mean of a series, from differences two apart, without those across its largest step."""
+    n = len(values)
+    if n < 6:
+        return float(values.var(ddof=1) / n) if n > 1 else 0.0, max(1.0, n - 1.0)
+    squares = (values[2:] - values[:-2]) ** 2
+    at = np.arange(1, n)
+    contrast = np.abs(np.cumsum(values - values.mean())[:-1]) / np.sqrt(at * (n - at))
+    step = int(np.argmax(contrast)) + 1
+    kept = np.delete(squares, [i for i in (step - 2, step - 1) if 0 <= i < n - 2])
+    return float(kept.mean() / 2 / n), max(1.0, n - 4.0)
