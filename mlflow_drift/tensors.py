@@ -35,6 +35,7 @@ __all__ = [
     "is_tensor",
     "project",
     "projected_names",
+    "random_signs",
     "stacked",
     "unframed",
 ]
@@ -245,14 +246,14 @@ def _sums(
     sums = np.zeros((len(held), min(PROJECTIONS, size)))
     for start in range(0, size, BLOCK):
         part = slice(start, min(start + BLOCK, size))
-        signs = _signs(part)[:, : sums.shape[1]]
+        signs = random_signs(part)[:, : sums.shape[1]]
         for rows in _chunks(np.arange(len(held)), part.stop - start):
             centred = _floats(cells, held[rows], part) - means[rows, None]
             sums[rows] += np.where(np.isfinite(centred), centred, 0.0) @ signs
     return sums
 
 
-def _signs(part: slice) -> NDArray[np.float64]:
+def random_signs(part: slice) -> NDArray[np.float64]:
     """Return +1 and -1 for every element and projection: the bits of a generator whose stream never changes."""
     generator = np.random.PCG64(SEED).advance(part.start)
     words = np.asarray(generator.random_raw(part.stop - part.start), dtype="<u8")
