@@ -1,0 +1,134 @@
+"""Rows as places in an order that the reference fixed, feature by feature: what streams of any kind are watched as.
+
+Numbers keep their order, in the reference's fine bins (:mod:`mlflow_drift.bins`); levels come by their rarity in the
+reference, the rarest first. Below all of them, at places 0 and 1, are levels never seen and missing values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mlflow_drift.bins import MISSING, LevelCoder, codes_of
+from mlflow_drift.errors import invalid
+from mlflow_drift.reference import ReferenceProfile
+from mlflow_drift.tensors import as_numpy
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Ranks", "as_rows"]
+
+UNSEEN = 0
+
+
+class Ranks:
+    """The order of a reference's values.
+
+    Parameters
+    ----------
+    reference : ReferenceProfile
+
+    Attributes
+    ----------
+    names : tuple of d strings
+        The features.
+    counts : tuple of d arrays
+        How many reference rows are at each place of a feature's order.
+
+    Examples
+    --------
+    >>> ranks = Ranks(ReferenceProfile.fit({"x": [1.0, 2.0, 4.0], "c": ["a", "a", "b"]}))
+    >>> ranks.places({"x": [-9.0, 1.0, 4.0, np.nan], "c": ["z", "b", "a", None]})[:, 1].tolist()
+    [0, 2, 3, 1]
+    """
+
+    def __init__(self, reference: ReferenceProfile) -> None:
+        self._reference = reference
+        self.names = reference.names
+        self._coders = reference.grid.coders()
+        self._places, counts = [], []
+        for coder, codes in zip(self._coders, reference.grid.codes, strict=True):
+            held = np.bincount(codes, minlength=coder.n_codes)
+            places = np.arange(len(held)) + 1  # numbers: as they are, after the unseen ones
+            if isinstance(coder, LevelCoder):
+                places[np.argsort(held[1:], kind="stable") + 1] = np.arange(2, len(held) + 1)
+            places[MISSING] = 1
+            self._places.append(places)
+            counts.append(np.bincount(places, weights=held, minlength=len(held) + 1).astype(np.int64))
+        self.counts = tuple(counts)
+
+    def places(self, rows: Any, parameter: str = "x") -> NDArray[np.int64]:
+        """Return the place of every value.
+
+        Parameters
+        ----------
+        rows : DataFrame, 2-D array-like, or mapping of array-likes
+            With the reference's columns; any of them may miss all its values.
+        parameter : str
+            The caller's name for it, for errors.
+
+        Returns
+        -------
+        array of shape (n, d)
+        """
+        frame = self._reference.comparable(rows, parameter, all_missing="allow")
+        codes = codes_of(frame, self._coders)
+        return np.column_stack([_look_up(*pair) for pair in zip(self._places, codes, strict=True)])
+
+    def mid_ranks(self) -> tuple[NDArray[np.float64], ...]:
+        """Return the share of the reference below each place, and half of that at it: numbers in [0, 1]."""
+        return tuple((np.cumsum(held) - held / 2) / held.sum() for held in self.counts)
+
+
+def _look_up(places: NDArray[np.int64], codes: NDArray[Any]) -> NDArray[np.int64]:
+    known = codes < len(places)
+    return np.where(known, places[np.where(known, codes, 0)], UNSEEN)
+
+
+def as_rows(value: Any, names: tuple[str, ...] | None, parameter: str = "x") -> Any:
+    """Return one row, or one stream's values, as rows by features; anything else as it is.
+
+    Parameters
+    ----------
+    value : scalar, mapping or Series of scalars, 1-D array-like, or rows by features
+        With one feature a 1-D array is a value a row, with several it is one row.
+    names : tuple of strings, optional
+        The features; one stream is meant if None.
+
+    Examples
+    --------
+    >>> as_rows(0.5, None).shape, as_rows([1, 2, 3], None).shape, as_rows([1, 2, 3], ("a", "b", "c")).shape
+    ((1, 1), (3, 1), (1, 3))
+    """
+    named = isinstance(value, Mapping) or (
+        isinstance(value, pd.Series) and set(value.index) == set(names or ())
+    )
+    if named and len(value) and all(pd.api.types.is_scalar(value[name]) for name in value.keys()):
+        return pd.DataFrame([dict(value)])
+    value = as_numpy(value)
+    if pd.api.types.is_scalar(value) or getattr(value, "shape", None) == ():
+        value = [value[()] if isinstance(value, np.ndarray) else value]
+    if not _is_flat(value):
+        return value
+    if names is None or len(names) == 1:
+        named_by = getattr(value, "name", None)
+        name = names[0] if names else "x0" if named_by is None else str(named_by)
+        return pd.DataFrame({name: value})
+    if len(value) != len(names):
+        raise invalid(
+            parameter,
+            f"must be a row of {len(names)} values, one a feature, or rows of such",
+            f"{len(value)} values",
+            "Pass a DataFrame or a 2-D array for several rows.",
+        )
+    return pd.DataFrame([list(value)], columns=list(names))
+
+
+def _is_flat(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return len(value) > 0 and all(pd.api.types.is_scalar(cell) for cell in value)
+    return isinstance(value, (np.ndarray, pd.Series, pd.Index)) and value.ndim == 1 and len(value) > 0
