@@ -58,20 +58,22 @@ class ADWIN:
     Whenever two parts of the window have means that differ by more than chance allows, the older part is dropped and a
     change is reported. Any column is a stream: features, predictions, a model's errors.
 
-    ADWIN's bound holds for values in [0, 1]. So by default it watches ranks: the share of the reference that lies
-    below a value. Outliers, infinities, offsets and units make no difference then; a missing value, or a level never
-    seen, ranks below all others. Errors, probabilities and losses in [0, 1] are better watched as they are, with
-    ``ranks=False``; this is exactly river's ADWIN.
+    ADWIN's bound is made for values in [0, 1], whose means obey Hoeffding's inequality. So by default it watches half the
+    normal scores of the values' ranks in the reference, which obey it too, whatever the feature's distribution.
+    Outliers, infinities, offsets and units make no difference then; a missing value, or a level never seen, ranks below
+    all others. Errors, probabilities and losses in [0, 1] are better watched as they are, with ``ranks=False``; this
+    is exactly river's ADWIN.
 
     Of d streams each gets ``delta`` / d, so that by the union bound the chance that a check finds a change in any of
-    them, where there is none, is at most that of one stream at ``delta``.
+    them, where there is none, is at most that of one stream at ``delta``. Rows must be independent of each other:
+    where neighbours resemble each other, pass only every k-th.
 
     Parameters
     ----------
     delta : float in (0, 1)
         Smaller means fewer false alarms and longer delays.
     ranks : bool
-        Whether to watch ranks rather than the values themselves.
+        Whether to watch normal scores of ranks rather than the values themselves.
     clock : int
         Rows between two checks.
     min_window_length : int
@@ -91,6 +93,8 @@ class ADWIN:
 
     References
     ----------
+    Hoeffding, Probability inequalities for sums of bounded random variables, Journal of the American Statistical
+    Association 58(301), 1963.
     Bifet and Gavaldà, Learning from time-changing data with adaptive windowing, SIAM International Conference on Data
     Mining, 2007.
     """
@@ -113,6 +117,7 @@ class ADWIN:
         self.grace_period = check_count(grace_period, "grace_period")
         self.streams_: dict[str, Any] | None = None
         self._ranks: Ranks | None = None
+        self._scores: tuple[NDArray[np.float64], ...] = ()
         self._rows = 0
 
     def __repr__(self) -> str:
@@ -138,6 +143,7 @@ class ADWIN:
         if self.ranks:
             profile = profile or ReferenceProfile.fit(as_rows(reference, None, "reference"))
             self._ranks = Ranks(profile)
+            self._scores = self._ranks.normal_scores()
             rows, names = profile.frame, profile.names
         else:
             rows = as_frame(as_rows(profile.frame if profile else reference, None, "reference"), "reference")
@@ -209,11 +215,10 @@ class ADWIN:
         return self.streams_
 
     def _values(self, rows: Any, parameter: str) -> NDArray[np.float64]:
-        """Return rows by streams, in [0, 1]."""
+        """Return what is fed in: an array of rows by streams."""
         if self._ranks is not None:
             places = self._ranks.places(rows, parameter)
-            tables = self._ranks.mid_ranks()
-            return np.column_stack([table[places[:, j]] for j, table in enumerate(tables)])
+            return np.column_stack([scores[places[:, j]] / 2 for j, scores in enumerate(self._scores)])
         frame = as_frame(rows, parameter, all_missing="allow")
         if self.streams_ is not None:
             frame = match_columns(frame, tuple(self.streams_), parameter, "the reference")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from mlflow_drift.bins import MISSING, LevelCoder, codes_of
 from mlflow_drift.errors import invalid
@@ -79,9 +80,27 @@ class Ranks:
         codes = codes_of(frame, self._coders)
         return np.column_stack([_look_up(*pair) for pair in zip(self._places, codes, strict=True)])
 
-    def mid_ranks(self) -> tuple[NDArray[np.float64], ...]:
-        """Return the share of the reference below each place, and half of that at it: numbers in [0, 1]."""
-        return tuple((np.cumsum(held) - held / 2) / held.sum() for held in self.counts)
+    def normal_scores(self) -> tuple[NDArray[np.float64], ...]:
+        """Return for each feature the score of every place: the mean of the standard normal share that it stands for.
+
+        The reference's scores have mean 0 and a variance of at most 1, and no heavier tails than the normal law. A
+        place without reference rows scores as a single row there would.
+        """
+        return tuple(map(_normal_scores, self.counts))
+
+
+def _normal_scores(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    n = counts.sum()
+    upper = np.cumsum(counts) / n
+    lower = upper - counts / n
+    between = (_density(lower) - _density(upper)) / np.where(counts > 0, counts / n, 1)
+    alone = special.ndtri(np.clip(lower, 0.5 / n, 1 - 0.5 / n))
+    return np.where(counts > 0, between, alone)
+
+
+def _density(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the standard normal density at quantiles."""
+    return np.asarray(np.exp(-(special.ndtri(np.clip(shares, 0, 1)) ** 2) / 2) / np.sqrt(2 * np.pi))
 
 
 def _look_up(places: NDArray[np.int64], codes: NDArray[Any]) -> NDArray[np.int64]:
@@ -107,7 +126,7 @@ def as_rows(value: Any, names: tuple[str, ...] | None, parameter: str = "x") -> 
     named = isinstance(value, Mapping) or (
         isinstance(value, pd.Series) and set(value.index) == set(names or ())
     )
-    if named and len(value) and all(pd.api.types.is_scalar(value[name]) for name in value.keys()):
+    if named and len(value) and all(pd.api.types.is_scalar(value[name]) for name in value):
         return pd.DataFrame([dict(value)])
     value = as_numpy(value)
     if pd.api.types.is_scalar(value) or getattr(value, "shape", None) == ():
