@@ -15,7 +15,7 @@ from mlflow_drift.bins import numbers
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Design"]
+__all__ = ["Design", "ordinal"]
 
 TAIL = np.array([0.005, 0.01, 0.02, 0.05])
 KNOTS = np.concatenate([TAIL, np.arange(0.1, 0.95, 0.1), 1 - TAIL[::-1]])
@@ -151,3 +151,32 @@ class _Levels:
         codes[codes < 0] = len(self.levels)
         codes[column.isna().to_numpy()] = len(self.levels) + 1
         return np.asarray(np.eye(self.width, dtype=np.float32)[codes])
+
+
+def ordinal(reference: pd.DataFrame, current: pd.DataFrame, kinds: Sequence[str]) -> NDArray[np.float64]:
+    """Return reference rows, then current ones, as numbers for trees: levels by their rank in the reference.
+
+    Missing stays NaN; a level that the reference lacks is rarer than any.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"city": ["Oslo", "Rome", "Rome"]})
+    >>> ordinal(rows, pd.DataFrame({"city": ["Riga", None]}), ("categorical",)).ravel().tolist()
+    [1.0, 0.0, 0.0, 2.0, nan]
+    """
+    columns = []
+    for name, kind in zip(reference.columns, kinds, strict=True):
+        both = pd.concat([reference[name].astype(object), current[name].astype(object)], ignore_index=True)
+        if kind == "categorical":
+            levels = reference[name].astype(object).value_counts().index
+            codes = levels.get_indexer(pd.Index(both)).astype(np.float64)
+            codes[codes < 0] = len(levels)
+            codes[both.isna().to_numpy()] = np.nan
+            columns.append(codes)
+        else:
+            columns.append(
+                np.concatenate(
+                    [numbers(part[name], kind).astype(np.float64) for part in (reference, current)]
+                )
+            )
+    return np.column_stack(columns)

@@ -1,0 +1,220 @@
+"""A classifier's performance before its labels arrive, from how sure it is of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from sklearn.isotonic import IsotonicRegression
+
+from mlflow_drift.assessment.answers import Answers, as_probabilities, codes_in
+from mlflow_drift.assessment.metrics import CLASSIFICATION, Metric
+from mlflow_drift.assessment.overlap import FEWEST_EFFECTIVE, effective_sample_size
+from mlflow_drift.assessment.performance import Performance, block_counts, block_sums, severity_of_drop
+from mlflow_drift.errors import invalid
+from mlflow_drift.inputs import as_labels, check_alpha, check_count
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["estimate_by_confidence"]
+
+ASSUMPTION = (
+    "Assumes P(y|x) unchanged: the probability of each label, given the model's answer, is as in the reference. "
+    "A change of what the right answer is (concept drift) cannot be seen without labels."
+)
+FEWEST_LABELS = 100
+FEWEST_OF_A_CLASS = 10
+FEWEST_SCORES = 5
+"""Different probabilities below which a classifier says what it believes, not how much."""
+
+
+def estimate_by_confidence(
+    probabilities: Any,
+    *,
+    reference_probabilities: Any,
+    reference_labels: Any,
+    predictions: Any = None,
+    reference_predictions: Any = None,
+    classes: Sequence[Any] | None = None,
+    metric: str = "accuracy",
+    reference_rows: pd.DataFrame | None = None,
+    rows: pd.DataFrame | None = None,
+    kinds: Sequence[str] | None = None,
+    level: float = 0.9,
+    block_length: int = 1,
+    draws: int = 100,
+    seed: int = 0,
+) -> Performance:
+    """Estimate a classifier's metric on rows without labels (CBPE).
+
+    The predicted probabilities are calibrated by isotonic regression on labelled reference rows, each class against
+    the rest where there are more than two. The calibrated probabilities then stand for the labels: the estimate is
+    the metric of the expected confusion matrix, the expected log-loss, or the AUC of fractional labels. The interval
+    is for what the labels of these very rows will give: calibrations refitted to resampled blocks of the reference,
+    and labels drawn from them.
+
+    Parameters
+    ----------
+    probabilities : array of shape (n, k), or (n,) for the second of two classes
+    reference_probabilities, reference_labels : arrays of as many rows
+        On rows that the model was not trained on.
+    predictions, reference_predictions : arrays of shape (n,), optional
+        The answers given, where they are not the most probable class, such as by another threshold.
+    classes : sequence of k labels, optional
+        In the order of the columns, as ``model.classes_``; by default the reference's labels, sorted.
+    metric : str
+        "accuracy", "f1", "precision", "recall", "auc" or "log_loss".
+    reference_rows, rows : DataFrames with the same columns, optional
+        The features, to judge whether the reference still resembles the current rows; by default the probabilities.
+    kinds : sequence of str, optional
+        "numeric", "categorical", "boolean" or "datetime" for each of their columns.
+    level : float
+        Coverage of the interval.
+    block_length : int
+        Consecutive reference rows that depend on each other; 1 for independent rows.
+    draws, seed : int
+        Bootstrap draws, and what seeds them.
+
+    Returns
+    -------
+    Performance
+        Without a value where it would be unsound: fewer than 100 labelled reference rows, or 10 of a class,
+        probabilities that are no more than labels, or fewer than 100 effective reference rows that resemble the
+        current ones.
+
+    Raises
+    ------
+    InvalidInputError
+        If an array does not fit the others or the metric is unknown.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> p = rng.uniform(size=6000)
+    >>> y = rng.uniform(size=6000) < p
+    >>> found = estimate_by_confidence(p[4000:], reference_probabilities=p[:4000], reference_labels=y[:4000])
+    >>> truth = np.mean((p[4000:] > 0.5) == y[4000:])
+    >>> bool(found.low < truth < found.high), found.assumption[:24]
+    (True, 'Assumes P(y|x) unchanged')
+
+    References
+    ----------
+    Zadrozny and Elkan, Transforming classifier scores into accurate multiclass probability estimates, KDD 2002.
+    NannyML, Confidence-based performance estimation, nannyml.readthedocs.io ("How it works").
+    """
+    known = CLASSIFICATION.get(metric)
+    if known is None:
+        raise invalid(
+            "metric", f"must be one of {', '.join(CLASSIFICATION)}", repr(metric), "Choose one of them."
+        )
+    level = check_alpha(level, "level")
+    if classes is None:
+        classes = np.unique(as_labels(reference_labels, "reference_labels")).tolist()
+    before = Answers.of_classifier(
+        reference_labels, reference_predictions, reference_probabilities, classes, "reference_"
+    )
+    p = as_probabilities(probabilities, "probabilities")
+    if before.probabilities is None or p.shape[1] != before.probabilities.shape[1]:
+        raise invalid(
+            "reference_probabilities",
+            f"must have the {p.shape[1]} columns of probabilities",
+            "none" if before.probabilities is None else f"{before.probabilities.shape[1]}",
+            "Pass predict_proba's answers to both.",
+        )
+    said = p.argmax(axis=1) if predictions is None else codes_in(
+        pd.Index(list(classes), dtype=object), as_labels(predictions, "predictions", len(p)), "predictions"
+    )  # fmt: skip
+    if (rows is None) != (reference_rows is None):
+        raise invalid("rows", "must be given with reference_rows, or neither", "one of them", "Pass both.")
+    if rows is None or reference_rows is None:
+        rows, reference_rows, kinds = pd.DataFrame(p[:, 1:]), pd.DataFrame(before.probabilities[:, 1:]), None
+    reason = _unsound(before.truth, before.probabilities) or _far(reference_rows, rows, kinds)
+    if reason:
+        return Performance.without(metric, "cbpe", level, len(p), reason, ASSUMPTION)
+    calibrated = _calibrated(before.probabilities, before.truth, p)
+    value = _expected(known, calibrated, said, p)
+    drawn = _draws(known, before, p, said, block_length, check_count(draws, "draws", 20), seed)
+    drawn = drawn[np.isfinite(drawn)]
+    tail = (1 - level) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail]) if len(drawn) else (float("nan"), float("nan"))
+    reference_value = float(known.value(before.columns(known).sum(axis=0)))
+    sign = 1.0 if known.higher_is_better else -1.0
+    drop_low, drop_high = sorted(sign * (reference_value - end) for end in (float(low), float(high)))
+    drop = sign * (reference_value - value)
+    return Performance(
+        metric, "cbpe", value, float(low), float(high), level, len(p), reference_value, drop, drop_low, drop_high,
+        severity_of_drop(drop / known.naive(before.truth)), ASSUMPTION,
+    )  # fmt: skip
+
+
+def _unsound(truth: NDArray[np.float64], p: NDArray[np.float64]) -> str:
+    if len(truth) < FEWEST_LABELS:
+        return f"{len(truth)} labelled reference rows; at least {FEWEST_LABELS} are needed to calibrate."
+    fewest = int(truth.sum(axis=0).min())
+    if fewest < FEWEST_OF_A_CLASS:
+        return f"A class has {fewest} labelled reference rows; at least {FEWEST_OF_A_CLASS} are needed to calibrate."
+    scores = min(len(np.unique(p[:, c].round(6))) for c in range(p.shape[1]))
+    if scores < FEWEST_SCORES:
+        return f"The probabilities take only {scores} values: they say what is believed, not how firmly."
+    return ""
+
+
+def _far(reference: pd.DataFrame, current: pd.DataFrame, kinds: Sequence[str] | None) -> str:
+    effective = effective_sample_size(reference, current, kinds)
+    if effective >= FEWEST_EFFECTIVE:
+        return ""
+    return (
+        f"Only {effective:.0f} of {len(reference)} reference rows effectively resemble the current ones; at least "
+        f"{FEWEST_EFFECTIVE} are needed."
+    )
+
+
+def _calibrated(
+    reference: NDArray[np.float64],
+    truth: NDArray[np.float64],
+    p: NDArray[np.float64],
+    weights: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Return calibrated probabilities of p, each class against the rest, adding up to 1."""
+    first = 1 if p.shape[1] == 2 else 0
+    found = np.empty_like(p)
+    for c in range(first, p.shape[1]):
+        isotonic = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
+        found[:, c] = isotonic.fit(reference[:, c], truth[:, c], sample_weight=weights).predict(p[:, c])
+    if first:
+        found[:, 0] = 1 - found[:, 1]
+        return found
+    total = found.sum(axis=1, keepdims=True)
+    return np.where(total > 0, found / np.where(total > 0, total, 1), 1 / p.shape[1])
+
+
+def _expected(
+    metric: Metric, truth: NDArray[np.float64], said: NDArray[Any], p: NDArray[np.float64]
+) -> float:
+    return float(metric.value(metric.columns(truth, said, p).sum(axis=0)))
+
+
+def _draws(
+    metric: Metric,
+    before: Answers,
+    p: NDArray[np.float64],
+    said: NDArray[Any],
+    length: int,
+    draws: int,
+    seed: int,
+) -> NDArray[np.float64]:
+    """Draw what the labels may give: from calibrations on resampled blocks, labels at random."""
+    rng = np.random.default_rng(seed)
+    assert before.probabilities is not None
+    n = len(before.truth)
+    rows_of = block_sums(np.ones(n), check_count(length, "block_length")).astype(np.int64)
+    found = np.empty(draws)
+    for d, counts in enumerate(block_counts(len(rows_of), draws, rng)):
+        weights = np.repeat(counts, rows_of).astype(np.float64)
+        chances = np.cumsum(_calibrated(before.probabilities, before.truth, p, weights), axis=1)
+        labels = np.minimum((rng.random((len(p), 1)) > chances).sum(axis=1), p.shape[1] - 1)
+        found[d] = _expected(metric, np.eye(p.shape[1])[labels], said, p)
+    return found
