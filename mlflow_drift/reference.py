@@ -1,21 +1,14 @@
-"""The reference profile: the rows a model is compared with, stored beside the model.
+"""The reference profile: the rows a model is compared with, or counts of them, stored beside the model.
 
-The artifact is a folder of two files, written without pickle::
-
-    reference.parquet   one column a feature named "0", "1", …, and "target" if there is one
-    reference.json      format, version, names, kinds, dtypes, categories, row counts, sha256 of the parquet file,
-                        and, in version 2, the shape and dtype of each tensor
-
-Of a tensor, such as an image, only the numbers are kept that stand for it in comparisons (see ``tensors``).
+Of a tensor, such as an image, and of free text only the numbers are kept that stand for it in comparisons (see
+``tensors``, ``text`` and ``embedding``); for private data only counts of all columns (see ``counted``).
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,103 +16,29 @@ import numpy as np
 import pandas as pd
 
 from mlflow_drift.bins import Coder, Codes, Grid, codes_of
-from mlflow_drift.errors import CorruptDataError, invalid
+from mlflow_drift.counted import FEWEST_ROWS, CountedGrid, FrequentLevels
+from mlflow_drift.embedding import Embedder, Embedding, embed_column, embedders_of, require_embedders
+from mlflow_drift.errors import invalid
 from mlflow_drift.inputs import as_frame, as_labels, check_count, match_columns
+from mlflow_drift.kinds import kind_of, normalise, require_compatible, require_shape, require_text
+from mlflow_drift.profile_files import HEADER_FILE, ROWS_FILE, corrupt, read_profile, write_profile
 from mlflow_drift.tensors import Tensor, describe, is_tensor, project, projected_names
+from mlflow_drift.text import is_text, project_text, text_names
 
-__all__ = ["ReferenceProfile", "kind_of", "normalise", "require_compatible", "require_shape"]
+__all__ = [
+    "HEADER_FILE",
+    "ROWS_FILE",
+    "ReferenceProfile",
+    "kind_of",
+    "normalise",
+    "require_compatible",
+    "require_shape",
+]
 
-FORMAT = "mlflow-drift reference profile"
-FORMAT_VERSION = 2
-"""1 knows no tensors; profiles without any are still written as such."""
-ROWS_FILE = "reference.parquet"
-HEADER_FILE = "reference.json"
-TARGET = "target"
 RUNS = 20
 """Runs of consecutive rows that a long reference is thinned to."""
-
-
-def kind_of(column: pd.Series) -> str:
-    """Return "numeric", "categorical", "boolean" or "datetime".
-
-    Examples
-    --------
-    >>> kind_of(pd.Series([1.5, None])), kind_of(pd.Series(["a", "b"])), kind_of(pd.Series([True]))
-    ('numeric', 'categorical', 'boolean')
-    """
-    dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype):
-        return "categorical"
-    if pd.api.types.is_bool_dtype(dtype):
-        return "boolean"
-    if pd.api.types.is_datetime64_any_dtype(dtype):
-        return "datetime"
-    if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
-        return "numeric"
-    return "categorical"
-
-
-def normalise(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with every column in a dtype that has a kind and a place in parquet.
-
-    Object columns become what they hold (numbers, booleans, dates), or else text; periods, intervals and
-    other extension types become text. A column of arrays becomes the numbers that stand for it. Missing stays
-    missing.
-
-    Examples
-    --------
-    >>> normalise(pd.DataFrame({"a": pd.Series([1, None, 2.5], dtype=object)}))["a"].dtype
-    dtype('float64')
-    """
-    columns: dict[str, pd.Series] = {}
-    for name in frame.columns:
-        if is_tensor(frame[name]):
-            numbers = project(frame[name], str(name), describe(frame[name], str(name), "frame"))
-            columns |= dict(numbers.set_axis(frame.index).items())
-        else:
-            columns[name] = _normalise(frame[name])
-    return pd.DataFrame(columns, index=frame.index)
-
-
-def _normalise(column: pd.Series) -> pd.Series:
-    if isinstance(column.dtype, pd.ArrowDtype):
-        column = column.astype(object)
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        plain = pd.api.types.infer_dtype(column.cat.categories) in {
-            "string",
-            "integer",
-            "floating",
-            "boolean",
-            "empty",
-        }
-        return column if plain else column.cat.rename_categories(str)
-    if column.dtype == object:
-        return _from_objects(column)
-    known = (pd.api.types.is_numeric_dtype, pd.api.types.is_bool_dtype, pd.api.types.is_string_dtype)
-    times = (pd.api.types.is_datetime64_any_dtype, pd.api.types.is_timedelta64_dtype)
-    if any(check(column.dtype) for check in (*known, *times)):
-        return column.astype("float32") if column.dtype == np.float16 else column
-    return _as_text(column)
-
-
-def _from_objects(column: pd.Series) -> pd.Series:
-    held = pd.api.types.infer_dtype(column, skipna=True)
-    if held in {"integer", "floating", "mixed-integer-float", "decimal"}:
-        numbers = pd.to_numeric(column.where(column.notna(), np.nan))
-        return numbers.astype("float64") if numbers.dtype == object else numbers
-    if held == "boolean":
-        return column.astype("boolean" if column.isna().any() else "bool")
-    if held in {"datetime", "datetime64", "date"}:
-        try:
-            return pd.to_datetime(column)
-        except (ValueError, TypeError):  # mixed time zones or dates beyond the range: levels, not instants
-            return _as_text(column)
-    return column if held == "string" else _as_text(column)
-
-
-def _as_text(column: pd.Series) -> pd.Series:
-    cells = [None if missing else str(cell) for cell, missing in zip(column, column.isna(), strict=True)]
-    return pd.Series(cells, index=column.index, dtype=object)
+MOST_CLASSES = 250
+"""Different labels, up to which a target's classes are told."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +50,7 @@ class ReferenceProfile:
     Parameters
     ----------
     frame : DataFrame of n rows
-        The kept rows, in their order.
+        The kept rows, in their order; none where only counts are kept.
     target : Series of n values, optional
         Their labels.
     names, kinds : tuples of strings
@@ -139,12 +58,20 @@ class ReferenceProfile:
     n_rows_seen : int
         Rows that :meth:`fit` was given, of which n were kept.
     tensors : mapping of names to Tensor
-        The features that are arrays; several columns of numbers stand for each.
+        The inputs that are arrays; several columns of numbers stand for each.
+    texts : tuple of strings
+        The inputs that are free text; several columns of numbers stand for each.
+    embeddings : mapping of names to Embedding
+        What those of them were turned into that have an embedder.
+    counted : CountedGrid, optional
+        The counts, where no rows are kept.
+    classes : mapping of labels to shares, optional
+        The target's, where no rows are kept.
 
     Attributes
     ----------
-    grid : Grid
-        The kept rows in the fine bins that comparisons are made of.
+    grid : Grid or CountedGrid
+        The kept rows in the fine bins that comparisons are made of, or their counts.
 
     Examples
     --------
@@ -159,13 +86,26 @@ class ReferenceProfile:
     kinds: tuple[str, ...]
     n_rows_seen: int
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
-    grid: Grid = field(init=False, repr=False)
+    texts: tuple[str, ...] = ()
+    embeddings: Mapping[str, Embedding] = field(default_factory=dict)
+    counted: CountedGrid | None = field(default=None, repr=False)
+    classes: Mapping[Any, float] | None = field(default=None, repr=False)
+    grid: Grid | CountedGrid = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "grid", Grid(self.frame, self.kinds))
+        object.__setattr__(self, "grid", self.counted or Grid(self.frame, self.kinds))
 
     @classmethod
-    def fit(cls, reference: Any, *, target: Any = None, max_rows: int = 20_000) -> ReferenceProfile:
+    def fit(
+        cls,
+        reference: Any,
+        *,
+        target: Any = None,
+        max_rows: int = 20_000,
+        text: Collection[str] | None = None,
+        embed: Embedder | Mapping[str, Embedder] | None = None,
+        no_raw: bool = False,
+    ) -> ReferenceProfile:
         """Keep the reference rows, thinned if there are many.
 
         Parameters
@@ -177,35 +117,63 @@ class ReferenceProfile:
         max_rows : int
             Rows to keep at most: evenly spaced runs of consecutive rows, so that the dependence between
             neighbouring rows, which calibrates the tests, is kept too.
+        text : collection of str, optional
+            The columns of free text; the other columns of strings are then categories. By default, columns whose values
+            are mostly different and look like sentences (:func:`mlflow_drift.text.is_text`).
+        embed : callable, or mapping of column names to callables, optional
+            Turns columns of arrays or text into numbers, which are compared instead of random sums: an array of shape
+            (n, …), or a list of n strings, into (n, k) numbers, or n numbers or labels. A model's ``predict`` or
+            ``predict_proba`` will do. It is not kept, and is given again with what is compared.
+        no_raw : bool
+            Keep counts alone, for private data: no row, and nothing that fewer than 20 rows share.
 
         Raises
         ------
         InvalidInputError
-            If the rows are not tabular, a column holds no value, or the labels do not fit the rows.
+            If the rows are not tabular, a column holds no value, the labels do not fit the rows, or an embedder fails.
         """
         given = as_frame(reference, "reference")
+        labels = None if target is None else as_labels(target, "target", len(given))
+        kept = _evenly_spaced_runs(len(given), check_count(max_rows, "max_rows", RUNS))
         tensors = {
             name: describe(given[name], name, "reference") for name in given.columns if is_tensor(given[name])
         }
-        frame = normalise(given)
-        labels = None if target is None else as_labels(target, "target", len(frame))
-        kept = _evenly_spaced_runs(len(frame), check_count(max_rows, "max_rows", RUNS))
-        thinned = frame.iloc[kept].reset_index(drop=True)
-        return cls(
-            frame=thinned,
+        texts = _texts(given.drop(columns=list(tensors)), text, embed)
+        embedders = embedders_of(embed, list(given.columns), [*tensors, *texts])
+        plain = normalise(given.drop(columns=[*tensors, *texts])).iloc[kept]
+        frame, embeddings = _compared(given.iloc[kept], plain, tensors, texts, embedders, {})
+        profile = cls(
+            frame=frame,
             target=None if labels is None else labels.iloc[kept].reset_index(drop=True),
-            names=tuple(thinned.columns),
-            kinds=tuple(kind_of(thinned[name]) for name in thinned.columns),
-            n_rows_seen=len(frame),
+            names=tuple(frame.columns),
+            kinds=tuple(kind_of(frame[name]) for name in frame.columns),
+            n_rows_seen=len(given),
             tensors=tensors,
+            texts=texts,
+            embeddings=embeddings,
         )
+        return profile.without_rows() if no_raw else profile
 
     def __len__(self) -> int:
-        return len(self.frame)
+        return len(self.frame) if self.counted is None else self.counted.n_rows
+
+    @property
+    def stand_ins(self) -> dict[str, tuple[str, ...]]:
+        """The inputs of arrays and text, and the columns that are compared in place of each.
+
+        Examples
+        --------
+        >>> profile = ReferenceProfile.fit({"image": np.zeros((2, 3, 8, 8)), "age": [31, 47]})
+        >>> {name: columns[:2] for name, columns in profile.stand_ins.items()}
+        {'image': ('image[mean]', 'image[sd]')}
+        """
+        usual = {name: projected_names(name, tensor) for name, tensor in self.tensors.items()}
+        usual |= {name: text_names(name) for name in self.texts}
+        return usual | {name: one.columns(name) for name, one in self.embeddings.items()}
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The columns that the model is served with: ``names``, and each tensor under its own name.
+        """The columns that the model is served with: ``names``, and each tensor or text under its own name.
 
         Examples
         --------
@@ -213,24 +181,67 @@ class ReferenceProfile:
         >>> profile.inputs, len(profile.names)
         (('image', 'age'), 36)
         """
-        owners = {column: name for name, one in self.tensors.items() for column in projected_names(name, one)}
+        owners = {column: name for name, columns in self.stand_ins.items() for column in columns}
         return tuple(dict.fromkeys(owners.get(name, name) for name in self.names))
+
+    @property
+    def class_shares(self) -> Mapping[Any, float] | None:
+        """The share of each of the target's classes; None without a target, or with one of more than 250 values.
+
+        Where no rows are kept, classes of fewer than 20 rows are left out.
+        """
+        return self.classes if self.counted is not None else _class_shares(self.target, 1)
 
     def only(self, inputs: Collection[str]) -> ReferenceProfile:
         """Return the profile of some of the inputs."""
-        tensors = {name: tensor for name, tensor in self.tensors.items() if name in inputs}
-        stand_ins = {column for name, tensor in tensors.items() for column in projected_names(name, tensor)}
-        kept = [name in inputs or name in stand_ins for name in self.names]
+        stand_ins = {
+            column for name, columns in self.stand_ins.items() if name in inputs for column in columns
+        }
+        owned = {column for columns in self.stand_ins.values() for column in columns}
+        kept = [name in stand_ins or (name in inputs and name not in owned) for name in self.names]
         return replace(
             self,
             frame=self.frame.loc[:, kept],
             names=tuple(itertools.compress(self.names, kept)),
             kinds=tuple(itertools.compress(self.kinds, kept)),
-            tensors=tensors,
+            tensors={name: tensor for name, tensor in self.tensors.items() if name in inputs},
+            texts=tuple(name for name in self.texts if name in inputs),
+            embeddings={name: one for name, one in self.embeddings.items() if name in inputs},
+            counted=None if self.counted is None else self.counted.only(kept),
+        )
+
+    def without_rows(self) -> ReferenceProfile:
+        """Return the profile with counts alone: no row, and nothing that fewer than 20 rows share.
+
+        Examples
+        --------
+        >>> profile = ReferenceProfile.fit({"age": np.arange(1000) % 90}).without_rows()
+        >>> len(profile), len(profile.frame), profile.counted.block_length
+        (1000, 0, 20)
+
+        Raises
+        ------
+        InvalidInputError
+            If there are fewer than 160 rows.
+        """
+        if self.counted is not None:
+            return self
+        counted = CountedGrid.fit(self.frame, self.kinds)
+        return replace(
+            self,
+            frame=_without_rows(self.frame, counted),
+            target=None if self.target is None else _without_levels(self.target),
+            counted=counted,
+            classes=_class_shares(self.target, FEWEST_ROWS),
         )
 
     def comparable(
-        self, current: Any, parameter: str = "current", *, all_missing: str = "error"
+        self,
+        current: Any,
+        parameter: str = "current",
+        *,
+        all_missing: str = "error",
+        embed: Embedder | Mapping[str, Embedder] | None = None,
     ) -> pd.DataFrame:
         """Return current rows as rows of the profile's columns.
 
@@ -242,20 +253,25 @@ class ReferenceProfile:
             The caller's name for it, for errors.
         all_missing : {"error", "allow"}
             What to do about a column that holds no value at all.
+        embed : callable, or mapping of column names to callables, optional
+            What the reference was fitted with.
 
         Raises
         ------
         InvalidInputError
-            If a column is missing, too many, or of another kind or shape than in the reference.
+            If a column is missing, too many, or of another kind or shape than in the reference, or an embedder is
+            missing or fails.
         """
+        embedders = require_embedders(embed, self.embeddings)
         rows = match_columns(
             as_frame(current, parameter, all_missing=all_missing), self.inputs, parameter, "the reference"
         )
         for name in self.inputs:
             require_shape(self.tensors.get(name), rows[name], name, parameter=parameter)
-        empty = {name: one for name, one in self.tensors.items() if rows[name].isna().all()}
-        numbers = [project(rows[name], name, tensor) for name, tensor in empty.items()]
-        rows = pd.concat([normalise(rows.drop(columns=list(empty))), *numbers], axis=1)[list(self.names)]
+        for name in self.texts:
+            require_text(rows[name], name, parameter=parameter)
+        plain = normalise(rows.drop(columns=list(self.stand_ins)))
+        rows, _ = _compared(rows, plain, self.tensors, self.texts, embedders, self.embeddings)
         for name, kind in zip(self.names, self.kinds, strict=True):
             require_compatible(kind, rows[name], name, parameter=parameter)
         return rows
@@ -268,49 +284,121 @@ class ReferenceProfile:
     def save(self, folder: str | Path) -> Path:
         """Write the profile into a folder, created if need be, and return its path."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        rows = self.frame.set_axis([str(j) for j in range(len(self.names))], axis=1)
-        if self.target is not None:
-            rows = rows.assign(**{TARGET: normalise(self.target.to_frame(TARGET))[TARGET]})
-        rows.to_parquet(folder / ROWS_FILE, engine="pyarrow", index=False)
-        header = {
-            "format": FORMAT,
-            "version": FORMAT_VERSION if self.tensors else 1,
-            "names": list(self.names),
-            "kinds": list(self.kinds),
-            "dtypes": [str(dtype) for dtype in rows.dtypes],
-            "categories": {name: _categories(rows[name]) for name in rows.select_dtypes("category")},
-            "n_rows": len(rows),
-            "n_rows_seen": self.n_rows_seen,
-            "sha256": _sha256(folder / ROWS_FILE),
-        }
-        if self.tensors:
-            header["tensors"] = {name: asdict(tensor) for name, tensor in self.tensors.items()}
-        (folder / HEADER_FILE).write_text(json.dumps(header, indent=1, ensure_ascii=False), encoding="utf-8")
+        write_profile(
+            folder,
+            self.frame,
+            None if self.target is None else normalise(self.target.to_frame("target"))["target"],
+            kinds=self.kinds,
+            n_rows_seen=self.n_rows_seen,
+            tensors=self.tensors,
+            texts=self.texts,
+            embeddings=self.embeddings,
+            counted=self.counted,
+            classes=self.classes,
+        )
         return folder
 
     @classmethod
     def load(cls, folder: str | Path) -> ReferenceProfile:
-        """Read a profile that :meth:`save` wrote.
+        """Read a profile that :meth:`save` wrote, in this or an older version of the format.
 
         Raises
         ------
         CorruptDataError
             If a file is missing, damaged, not of this format, or of a newer version.
         """
-        folder = Path(folder)
-        header = _read_header(folder / HEADER_FILE)
-        rows = _read_rows(folder / ROWS_FILE, header)
-        names = tuple(header["names"])
-        target = rows.pop(TARGET) if TARGET in rows.columns else None
-        return cls(
-            frame=rows.set_axis(list(names), axis=1),
-            target=target,
-            names=names,
-            kinds=tuple(header["kinds"]),
-            n_rows_seen=header["n_rows_seen"],
-            tensors=_tensors(header, folder / HEADER_FILE),
+        profile = cls(**read_profile(Path(folder)))
+        owned = [column for columns in profile.stand_ins.values() for column in columns]
+        if not set(owned) <= set(profile.names):
+            raise corrupt(
+                Path(folder) / HEADER_FILE, "names a tensor or text without the columns that stand for it"
+            )
+        return profile
+
+
+def _texts(given: pd.DataFrame, text: Collection[str] | None, embed: Any) -> tuple[str, ...]:
+    """Return the columns of free text: the stated ones, or those that look like it or have an embedder."""
+    if text is None:
+        named = set(embed) if isinstance(embed, Mapping) else set()
+        return tuple(
+            name
+            for name in given.columns
+            if is_text(given[name]) or (name in named and _holds_strings(given[name]))
         )
+    if isinstance(text, (str, bytes)) or not isinstance(text, Collection):
+        raise invalid(
+            "text",
+            "must be a collection of column names",
+            repr(text),
+            'Pass e.g. text=["note"], or () for none.',
+        )
+    wrong = [name for name in text if name not in given.columns or not _holds_strings(given[name])]
+    if wrong:
+        raise invalid("text", "must name columns of strings", wrong[:10], "Correct the names.")
+    return tuple(name for name in given.columns if name in text)
+
+
+def _holds_strings(column: pd.Series) -> bool:
+    return bool(kind_of(column) == "categorical" and any(isinstance(cell, str) for cell in column))
+
+
+def _compared(
+    rows: pd.DataFrame,
+    plain: pd.DataFrame,
+    tensors: Mapping[str, Tensor],
+    texts: Collection[str],
+    embedders: Mapping[str, Embedder],
+    known: Mapping[str, Embedding],
+) -> tuple[pd.DataFrame, dict[str, Embedding]]:
+    """Return the columns that are compared, those that stand for arrays and text in their places."""
+    parts, embeddings = [], {}
+    for name in rows.columns:
+        if name in embedders:
+            numbers, embeddings[name] = embed_column(
+                rows[name], name, embedders[name], tensors.get(name), known.get(name)
+            )
+        elif name in tensors:
+            numbers = project(rows[name], name, tensors[name])
+        elif name in texts:
+            numbers = project_text(rows[name], name)
+        else:
+            numbers = plain[[name]].reset_index(drop=True)
+        parts.append(numbers)
+    frame = pd.concat(parts, axis=1)
+    if frame.columns.has_duplicates:
+        twice = sorted(set(frame.columns[frame.columns.duplicated()]))
+        raise invalid(
+            "reference", "must not name a column as one that stands for another", twice[:10], "Rename it."
+        )
+    return frame, embeddings
+
+
+def _without_rows(frame: pd.DataFrame, counted: CountedGrid) -> pd.DataFrame:
+    """Return no rows of the same types, which tell no category that few rows have."""
+    empty = frame.iloc[:0].copy()
+    for name, coder in zip(frame.columns, counted.fixed, strict=True):
+        if isinstance(frame[name].dtype, pd.CategoricalDtype) and isinstance(coder, FrequentLevels):
+            levels = set(coder.levels)
+            empty[name] = empty[name].cat.set_categories(
+                [one for one in frame[name].cat.categories if one in levels]
+            )
+    return empty
+
+
+def _without_levels(target: pd.Series) -> pd.Series:
+    empty = target.iloc[:0]
+    return empty.cat.set_categories([]) if isinstance(target.dtype, pd.CategoricalDtype) else empty
+
+
+def _class_shares(target: pd.Series | None, fewest: int) -> dict[Any, float] | None:
+    if target is None:
+        return None
+    counts = normalise(target.to_frame("target"))["target"].value_counts()
+    if len(counts) > MOST_CLASSES or kind_of(target) == "datetime":
+        return None
+    counts = counts[counts >= fewest]
+    labels = [label.item() if isinstance(label, np.generic) else label for label in counts.index.tolist()]
+    return dict(zip(labels, (counts / len(target)).tolist(), strict=True))
 
 
 def _evenly_spaced_runs(n_rows: int, max_rows: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -319,122 +407,3 @@ def _evenly_spaced_runs(n_rows: int, max_rows: int) -> np.ndarray[Any, np.dtype[
     run = max_rows // RUNS
     starts = np.linspace(0, n_rows - run, RUNS).astype(np.int64)
     return (starts[:, None] + np.arange(run)).ravel()
-
-
-def _categories(column: pd.Series) -> dict[str, Any]:
-    """Describe the levels, of which parquet keeps only textual ones."""
-    levels = column.cat.categories
-    text = pd.api.types.infer_dtype(levels) in {"string", "empty"}
-    dtype = "object" if text else str(levels.dtype)
-    return {"levels": levels.tolist(), "dtype": dtype, "ordered": bool(column.cat.ordered)}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _corrupt(path: Path, what: str) -> CorruptDataError:
-    return CorruptDataError(
-        f"{path}: {what}. Attach the reference again with mlflow_drift.attach(model, reference=…)."
-    )
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    try:
-        header = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise _corrupt(path, "is missing") from error
-    except (OSError, ValueError) as error:
-        raise _corrupt(path, f"cannot be read as JSON ({error})") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise _corrupt(path, "is not a reference profile's header")
-    version = header.get("version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise CorruptDataError(
-            f"{path}: has format version {version!r}, this release reads up to {FORMAT_VERSION}. "
-            "Upgrade mlflow-drift, or attach the reference again with this release."
-        )
-    wanted = {
-        "names": list,
-        "kinds": list,
-        "dtypes": list,
-        "categories": dict,
-        "n_rows": int,
-        "n_rows_seen": int,
-        "sha256": str,
-    }
-    wrong = [key for key, kind in wanted.items() if not isinstance(header.get(key), kind)]
-    if wrong:
-        raise _corrupt(path, f"lacks {wrong} or has them in another type")
-    return header
-
-
-def _tensors(header: dict[str, Any], path: Path) -> dict[str, Tensor]:
-    try:
-        tensors = {
-            name: Tensor(tuple(int(length) for length in stated["shape"]), np.dtype(stated["dtype"]).name)
-            for name, stated in header.get("tensors", {}).items()
-        }
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise _corrupt(path, f"does not describe its tensors ({error})") from error
-    if any(column not in header["names"] for one in tensors for column in projected_names(one, tensors[one])):
-        raise _corrupt(path, "names a tensor without the columns that stand for it")
-    return tensors
-
-
-def _read_rows(path: Path, header: dict[str, Any]) -> pd.DataFrame:
-    if not path.is_file():
-        raise _corrupt(path, "is missing")
-    if _sha256(path) != header["sha256"]:
-        raise _corrupt(path, "is damaged: its sha256 is not the one in the header")
-    rows = pd.read_parquet(path, engine="pyarrow")
-    expected = [str(j) for j in range(len(header["names"]))]
-    if list(rows.columns) not in (expected, [*expected, TARGET]) or len(rows) != header["n_rows"]:
-        raise _corrupt(path, "does not hold the columns and rows its header names")
-    if len(header["kinds"]) != len(expected) or len(header["dtypes"]) != rows.shape[1]:
-        raise _corrupt(path.with_name(HEADER_FILE), "names another number of kinds or dtypes than columns")
-    for name, dtype in zip(rows.columns, header["dtypes"], strict=True):
-        # Parquet widens seconds to milliseconds, and text may come back in pandas' own string type.
-        if str(rows[name].dtype) != dtype and (
-            dtype == "object" or dtype.startswith(("datetime64", "timedelta64"))
-        ):
-            rows[name] = rows[name].astype(dtype)
-    for name, known in header["categories"].items():
-        if not isinstance(rows[name].dtype, pd.CategoricalDtype):
-            levels = pd.Index(known["levels"], dtype=known["dtype"])
-            rows[name] = pd.Categorical(rows[name], categories=levels, ordered=known["ordered"])
-    return rows
-
-
-def require_shape(
-    tensor: Tensor | None, current: pd.Series, name: str, *, parameter: str = "current"
-) -> None:
-    """Raise InvalidInputError if one of reference and current holds arrays and the other none, or of another shape."""
-    if current.isna().all():
-        return
-    got = describe(current, name, parameter) if is_tensor(current) else None
-    if (None if got is None else got.shape) != (None if tensor is None else tensor.shape):
-        raise invalid(
-            parameter,
-            f"column {name!r} must hold {_shape(tensor)} as in the reference",
-            _shape(got),
-            "Convert it to the reference's shape first.",
-        )
-
-
-def _shape(tensor: Tensor | None) -> str:
-    return "one scalar a cell" if tensor is None else f"arrays of shape {tensor.shape}"
-
-
-def require_compatible(kind: str, current: pd.Series, name: str, *, parameter: str = "current") -> None:
-    """Raise InvalidInputError if a current column cannot be compared with a reference column of that kind."""
-    got = kind_of(_normalise(current))
-    alike = {"numeric", "boolean"}
-    if current.isna().all() or got == kind or {got, kind} <= alike:
-        return
-    raise invalid(
-        parameter,
-        f"column {name!r} must be {kind} as in the reference",
-        f"{got} ({current.dtype})",
-        "Convert it to the reference's type first.",
-    )

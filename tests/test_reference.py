@@ -152,7 +152,7 @@ def test_damage_is_found(saved):
     ("change", "message"),
     [
         ({"format": "something else"}, "is not a reference profile"),
-        ({"version": 3}, "format version 3.*Upgrade"),
+        ({"version": 4}, "format version 4.*Upgrade"),
         ({"version": "1"}, "format version '1'"),
         ({"names": "x"}, r"lacks \['names'\]"),
         ({"names": ["a"]}, "does not hold the columns"),
