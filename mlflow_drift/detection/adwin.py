@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlflow_drift.detection.ranks import Ranks, as_rows
+from mlflow_drift.detection.ranks import Ranks, as_rows, plain_row
 from mlflow_drift.errors import NotFittedError, PluginError, invalid
 from mlflow_drift.inputs import as_frame, check_alpha, check_count, match_columns
 from mlflow_drift.reference import ReferenceProfile
@@ -182,7 +182,7 @@ class ADWIN:
             If the columns differ from the reference's; nothing is fed in then.
         """
         streams = self._fitted()
-        values = self._values(as_rows(x, tuple(streams)), "x")
+        values = self._values(x, "x")
         changes = self._feed(values, streams)
         first, self._rows = self._rows, self._rows + len(values)
         return tuple(Change(change.row + first, change.stream) for change in changes)
@@ -202,9 +202,7 @@ class ADWIN:
             If the columns differ from the reference's.
         """
         streams = self._fitted()
-        changes = self._feed(
-            self._values(as_rows(current, tuple(streams), "current"), "current"), copy.deepcopy(streams)
-        )
+        changes = self._feed(self._values(current, "current"), copy.deepcopy(streams))
         return Changes(
             self.name, float(len(changes)), feature=changes[0].stream if changes else None, changes=changes
         )
@@ -219,9 +217,13 @@ class ADWIN:
         if self._ranks is not None:
             places = self._ranks.places(rows, parameter)
             return np.column_stack([scores[places[:, j]] / 2 for j, scores in enumerate(self._scores)])
-        frame = as_frame(rows, parameter, all_missing="allow")
-        if self.streams_ is not None:
-            frame = match_columns(frame, tuple(self.streams_), parameter, "the reference")
+        names = tuple(self.streams_ or ())
+        row = plain_row(rows, names)
+        if row is not None and all(0 <= value <= 1 for value in row):
+            return np.array([row], dtype=np.float64)
+        frame = as_frame(as_rows(rows, names or None, parameter), parameter, all_missing="allow")
+        if names:
+            frame = match_columns(frame, names, parameter, "the reference")
         return np.column_stack([_bounded(frame[name], name, parameter) for name in frame.columns])
 
     def _feed(self, values: NDArray[np.float64], streams: dict[str, Any]) -> tuple[Change, ...]:

@@ -142,7 +142,7 @@ class ConformalECUSUM:
             If the columns differ from the reference's; nothing is taken in then.
         """
         ranks = self._fitted()
-        places = ranks.places(as_rows(x, ranks.names))
+        places = ranks.places(x)
         while len(places):
             places = places[self._take(places[:CHUNK]) :]
         return self.status
@@ -181,8 +181,8 @@ class ConformalECUSUM:
             below[:, j] = (sums - counts)[column] + ((column < column[:, None]) & earlier).sum(axis=1)
             equal[:, j] = counts[column] + ((column == column[:, None]) & earlier).sum(axis=1)
         total = sums[-1] + np.arange(n)[:, None] * learning
-        p_values = (below + (1 - ties) * (equal + 1)) / (total + 1)
-        return np.minimum(p_values, np.nextafter(1, 0))
+        p_values: NDArray[np.float64] = (below + (1 - ties) * (equal + 1)) / (total + 1)
+        return np.clip(p_values, 1e-12, 1 - 1e-12)
 
     def _over_threshold(self) -> tuple[str, ...]:
         evidence = log_mean(self._log_m)

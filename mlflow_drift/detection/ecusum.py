@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import optimize, stats
 
 from mlflow_drift.errors import NotFittedError, invalid
 from mlflow_drift.inputs import check_alpha
@@ -253,8 +253,8 @@ def log_mean(logs: NDArray[np.float64], axes: tuple[int, ...] = (-1,)) -> NDArra
     >>> round(float(log_mean(np.log([1.0, 3.0]))), 6) == round(math.log(2), 6)
     True
     """
-    count = math.prod(logs.shape[axis] for axis in axes)
-    return np.asarray(special.logsumexp(logs, axis=axes) - math.log(count))
+    largest = logs.max(axis=axes, keepdims=True)
+    return np.asarray(np.log(np.exp(logs - largest).mean(axis=axes)) + largest.squeeze(axes))
 
 
 def upper_mean(values: NDArray[np.float64], confidence: float) -> float:
