@@ -84,37 +84,45 @@ def private_coder(column: pd.Series, kind: str) -> Coder:
 
 def _blurred(thresholds: NDArray[Any], distinct: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[Any]:
     """Move thresholds from the values of few rows to the middle between two, and drop those that part off few rows."""
-    below = np.cumsum(counts)
-    ends = np.searchsorted(distinct, thresholds, side="right")  # values up to a threshold
-    rows = np.concatenate([[0], below])[ends]
-    kept, last = [], 0
-    for threshold, end, so_far in zip(thresholds.tolist(), ends.tolist(), rows.tolist(), strict=True):
-        beyond = so_far in {0, below[-1]}
-        if beyond and not _is_shared(threshold, end, distinct, counts):
-            if distinct.dtype.kind == "f" and abs(threshold) >= np.finfo(np.float64).max:
-                kept.append(threshold)  # beyond it lie infinities
+    rows_up_to = np.concatenate([[0], np.cumsum(counts)])
+    ends = np.searchsorted(distinct, thresholds, side="right")  # different values up to a threshold
+    shared = _are_shared(thresholds, distinct, counts)
+    infinite = (
+        np.abs(thresholds.astype(np.float64)) >= np.finfo(np.float64).max
+    )  # beyond these lie infinities
+    kept, last, total = [], 0, rows_up_to[-1]
+    for threshold, end, exact in zip(
+        thresholds.tolist(), ends.tolist(), (shared | infinite).tolist(), strict=True
+    ):
+        rows = rows_up_to[end]
+        if (
+            0 < rows - last < FEWEST_ROWS
+            or 0 < total - rows < FEWEST_ROWS
+            or (rows in {0, total} and not exact)
+        ):
             continue
-        if 0 < so_far - last < FEWEST_ROWS or 0 < below[-1] - so_far < FEWEST_ROWS:
-            continue
-        last = so_far
-        shared = _is_shared(threshold, end, distinct, counts)
-        kept.append(threshold if shared else _middle(distinct[end - 1], distinct[end]))
+        last = rows
+        kept.append(threshold if exact else _middle(distinct[end - 1], distinct[end]))
     return np.unique(np.array(kept, dtype=thresholds.dtype))
 
 
-def _is_shared(threshold: Any, end: int, distinct: NDArray[Any], counts: NDArray[np.int64]) -> bool:
-    """Say whether a threshold stands at, or just before, a value that enough rows share."""
-    at = end > 0 and distinct[end - 1] == threshold and counts[end - 1] >= FEWEST_ROWS
-    if at or end == len(distinct):
-        return bool(at)
-    step = 1 if distinct.dtype.kind in "iu" else np.nextafter(threshold, np.inf) - threshold
-    return bool(counts[end] >= FEWEST_ROWS and threshold + step == distinct[end])
+def _are_shared(
+    thresholds: NDArray[Any], distinct: NDArray[Any], counts: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Say which thresholds stand at, or just before, a value that enough rows share."""
+    often = distinct[counts >= FEWEST_ROWS]
+    one_less = (
+        often[often > np.iinfo(often.dtype).min] - 1
+        if often.dtype.kind in "iu"
+        else np.nextafter(often, -np.inf)
+    )
+    return np.isin(thresholds, often) | np.isin(thresholds, one_less)
 
 
 def _middle(low: Any, high: Any) -> Any:
     if isinstance(low, np.integer):
         return int(low) + (int(high) - int(low)) // 2
-    return low / 2 + high / 2
+    return float(low) / 2 + float(high) / 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)

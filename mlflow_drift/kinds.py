@@ -53,6 +53,8 @@ def normalise(frame: pd.DataFrame) -> pd.DataFrame:
 def _normalise(column: pd.Series) -> pd.Series:
     if isinstance(column.dtype, pd.ArrowDtype):
         column = column.astype(object)
+    if isinstance(column.dtype, pd.SparseDtype):
+        column = column.sparse.to_dense()
     if isinstance(column.dtype, pd.CategoricalDtype):
         plain = pd.api.types.infer_dtype(column.cat.categories) in {
             "string",

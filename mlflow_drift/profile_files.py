@@ -150,9 +150,7 @@ def corrupt(path: Path, what: str) -> CorruptDataError:
 def _categories(column: pd.Series) -> dict[str, Any]:
     """Describe the levels, of which parquet keeps only textual ones."""
     levels = column.cat.categories
-    text = pd.api.types.infer_dtype(levels) in {"string", "empty"}
-    dtype = "object" if text else str(levels.dtype)
-    return {"levels": levels.tolist(), "dtype": dtype, "ordered": bool(column.cat.ordered)}
+    return {"levels": levels.tolist(), "dtype": str(levels.dtype), "ordered": bool(column.cat.ordered)}
 
 
 def _sha256(path: Path) -> str:

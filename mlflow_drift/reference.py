@@ -378,10 +378,8 @@ def _without_rows(frame: pd.DataFrame, counted: CountedGrid) -> pd.DataFrame:
     empty = frame.iloc[:0].copy()
     for name, coder in zip(frame.columns, counted.fixed, strict=True):
         if isinstance(frame[name].dtype, pd.CategoricalDtype) and isinstance(coder, FrequentLevels):
-            levels = set(coder.levels)
-            empty[name] = empty[name].cat.set_categories(
-                [one for one in frame[name].cat.categories if one in levels]
-            )
+            levels = frame[name].cat.categories
+            empty[name] = empty[name].cat.set_categories(levels[levels.isin(coder.levels)])
     return empty
 
 
