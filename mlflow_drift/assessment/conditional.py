@@ -72,7 +72,7 @@ def conditional_drift(
     max_rows : int
         Rows used of each half of the reference, and of the current rows.
     seed : int
-        Seeds the signs.
+        Decides which half of the reference is fitted, and the signs.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def conditional_drift(
     Westfall and Young, Resampling-based multiple testing, 1993.
     """
     _check(reference, current, kinds)
-    fitted, held, rows = _split(reference, current, block_length, max_rows)
+    fitted, held, rows = _split(reference, current, block_length, max_rows, seed)
     design = Design.fit(fitted, kinds, bent=len(kinds) <= MOST_BENT)
     regressions = _Regressions(design, design.encode(fitted))
     X_reference, X_current = design.encode(held), design.encode(rows)
@@ -152,15 +152,17 @@ def _check(reference: pd.DataFrame, current: pd.DataFrame, kinds: Sequence[str])
 
 
 def _split(
-    reference: pd.DataFrame, current: pd.DataFrame, block_length: int, max_rows: int
+    reference: pd.DataFrame, current: pd.DataFrame, block_length: int, max_rows: int, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Fit on every other run of reference rows, so that both halves cover all of its time."""
+    """Fit on half of the runs of reference rows, drawn at random: both halves cover all of its time."""
     run = max(block_length, -(-len(reference) // MOST_BLOCKS))
-    odd = (np.arange(len(reference)) // run) % 2 == 1
-    if odd.sum() < FEWEST_ROWS:
-        odd = np.arange(len(reference)) >= len(reference) // 2
-    halves = [np.flatnonzero(part) for part in (odd, ~odd)]
-    fitted, held = (reference.iloc[_runs(part, max_rows, block_length)] for part in halves)
+    run = min(run, len(reference) // 4)
+    n_runs = -(-len(reference) // run)
+    drawn = np.random.default_rng(seed).permutation(n_runs) < n_runs // 2
+    chosen = drawn[np.arange(len(reference)) // run]
+    fitted, held = (
+        reference.iloc[_runs(np.flatnonzero(part), max_rows, block_length)] for part in (chosen, ~chosen)
+    )
     return fitted, held, current.iloc[_runs(np.arange(len(current)), max_rows, block_length)]
 
 
@@ -210,6 +212,7 @@ class _Regressions:
         found = self.precision @ v
         for j, (block, own) in enumerate(zip(self.blocks, self._own, strict=True)):
             found[:, j] -= self.precision[:, block] @ (own @ found[block, j])
+            found[block, j] = 0  # exactly, so that a feature cannot leak into its own propensity by rounding
         return found
 
     def strata(self, X: NDArray[np.float32], is_current: NDArray[np.bool_]) -> NDArray[np.intp]:

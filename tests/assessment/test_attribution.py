@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlflow_drift.assessment.attribution import measure_impact, shares_of
+from mlflow_drift.assessment.attribution import attribute_change, measure_impact, shares_of
 from mlflow_drift.errors import InvalidInputError
 
 
@@ -85,3 +85,84 @@ def test_impact_repeats_by_seed(frames):
 def test_a_model_that_does_not_answer_is_named(frames, predict):
     with pytest.raises(InvalidInputError, match="predict: must"):
         measure_impact(predict, *frames, KINDS)
+
+
+def test_a_change_is_split_without_loss(frames):
+    def predict(rows):
+        return 3 * rows["used"] + rows["still"] * (rows["city"] == "Riga")
+
+    reference, current = frames
+    found = attribute_change(predict, reference, current, KINDS)
+    assert found.total == pytest.approx(predict(current).mean() - predict(reference).mean())
+    assert found.features["impact_signed"][0] == pytest.approx(6, abs=0.05)
+    assert found.features["impact"].to_numpy() == pytest.approx(measure_impact(predict, *frames, KINDS))
+    signed = found.features["impact_signed"].sum()
+    assert found.remainder == pytest.approx(found.total - signed)
+    assert found.total == pytest.approx(signed + found.interaction + found.dependence)
+
+
+def test_opposite_impacts_keep_their_signs():
+    rng = np.random.default_rng(0)
+    reference = pd.DataFrame(rng.normal(size=(2000, 2)), columns=["up", "down"])
+    found = attribute_change(
+        lambda rows: rows.sum(axis=1), reference, reference + np.array([1.0, -1.0]), ("numeric",) * 2
+    )
+    assert found.features["impact_signed"].tolist() == pytest.approx([1, -1])
+    assert found.total == pytest.approx(0, abs=1e-9)
+
+
+def test_an_interaction_is_reported():
+    rng = np.random.default_rng(0)
+    reference = pd.DataFrame(rng.normal(size=(2000, 2)), columns=["a", "b"])
+    found = attribute_change(lambda rows: rows["a"] * rows["b"], reference, reference + 1, ("numeric",) * 2)
+    # E(ab) goes from 0 to 1. Either back alone takes all of it away: 1 = 1 + 1 - 1.
+    assert found.features["impact_signed"].to_numpy() == pytest.approx([1, 1], abs=0.1)
+    assert found.interaction == pytest.approx(-1, abs=0.1)
+    assert found.dependence == pytest.approx(0, abs=0.01)
+
+
+def test_a_change_of_dependence_is_reported():
+    rng = np.random.default_rng(0)
+    reference = pd.DataFrame(rng.normal(size=(2000, 2)), columns=["a", "b"])
+    current = reference.assign(b=reference["a"])
+    found = attribute_change(lambda rows: rows["a"] * rows["b"], reference, current, ("numeric",) * 2)
+    assert found.dependence == pytest.approx(found.total, abs=0.05)
+    assert found.total == pytest.approx(1, abs=0.1)
+
+
+def test_labels_and_probabilities_have_impacts():
+    reference = pd.DataFrame({"x": np.linspace(0, 1, 100)})
+    current = reference + 0.25
+
+    def score(rows):
+        return np.clip(rows["x"], 0, 1)
+
+    labels = attribute_change(
+        lambda rows: np.where(rows["x"] > 0.5, "yes", "no"), reference, current, ("numeric",)
+    )
+    assert labels.output in {"yes", "no"}
+    assert abs(labels.total) == pytest.approx(0.25, abs=0.01)
+    both = attribute_change(
+        lambda rows: np.stack([1 - score(rows), score(rows)], 1), reference, current, ("numeric",)
+    )
+    one = attribute_change(score, reference, current, ("numeric",))
+    assert both.total == pytest.approx(one.total)
+    assert (both.output, one.output) == ("", "")
+    three = attribute_change(
+        lambda rows: np.stack([0 * score(rows), score(rows), 1 - score(rows)], 1),
+        reference,
+        current,
+        ("numeric",),
+    )
+    assert three.output in {"1", "2"}
+
+
+def test_missing_values_have_an_impact():
+    rng = np.random.default_rng(0)
+    reference = pd.DataFrame({"x": rng.normal(size=1000)})
+    current = reference.mask(rng.random((1000, 1)) < 0.3)
+    impact = measure_impact(lambda rows: rows["x"].isna().astype(float), reference, current, ("numeric",))
+    assert impact[0] == pytest.approx(0.3, abs=0.05)
+    assert measure_impact(lambda rows: rows["x"].isna(), current, reference, ("numeric",))[
+        0
+    ] == pytest.approx(0.3, abs=0.05)
