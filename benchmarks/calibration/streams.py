@@ -161,8 +161,9 @@ def measure(family: str, streams: int) -> dict[str, Any]:
         for case, drifted in drifts.items():
             rows = run(case, watch, n, n_reference, null, drifted, ROWS, f"{case}: {name}")
             late = rows[rows >= CHANGE]
+            delay = float(np.median(late)) - CHANGE if len(late) else NEVER
             found[case] = {
-                "delay": float(np.median(late)) - CHANGE if np.isfinite(late).mean() > 0.5 else None,
+                "delay": delay if np.isfinite(delay) else None,
                 "early": with_error(float(np.mean(rows < CHANGE)), n),
                 "missed": with_error(float(np.mean(rows == NEVER)), n),
             }

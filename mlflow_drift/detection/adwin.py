@@ -139,15 +139,18 @@ class ADWIN:
             If river isn't installed.
         """
         adwin = _river()
-        profile = reference if isinstance(reference, ReferenceProfile) else None
+        self.streams_, self._ranks = None, None
         if self.ranks:
-            profile = profile or ReferenceProfile.fit(as_rows(reference, None, "reference"))
-            self._ranks = Ranks(profile)
+            if not isinstance(reference, ReferenceProfile):
+                reference = ReferenceProfile.fit(as_rows(reference, None, "reference"))
+            self._ranks = Ranks(reference)
             self._scores = self._ranks.normal_scores()
-            rows, names = profile.frame, profile.names
+            values, names = self._scored(self._ranks.reference_places()), self._ranks.names
         else:
-            rows = as_frame(as_rows(profile.frame if profile else reference, None, "reference"), "reference")
-            names = tuple(rows.columns)
+            if isinstance(reference, ReferenceProfile):
+                reference = reference.frame
+            frame = as_frame(as_rows(reference, None, "reference"), "reference")
+            values, names = self._values(frame, "reference"), tuple(frame.columns)
         self.streams_ = {
             name: adwin(
                 delta=self.delta / len(names),
@@ -157,7 +160,7 @@ class ADWIN:
             )
             for name in names
         }
-        self._feed(self._values(rows, "reference"), self.streams_)
+        self._feed(values, self.streams_)
         self._rows = 0
         return self
 
@@ -215,8 +218,7 @@ class ADWIN:
     def _values(self, rows: Any, parameter: str) -> NDArray[np.float64]:
         """Return what is fed in: an array of rows by streams."""
         if self._ranks is not None:
-            places = self._ranks.places(rows, parameter)
-            return np.column_stack([scores[places[:, j]] / 2 for j, scores in enumerate(self._scores)])
+            return self._scored(self._ranks.places(rows, parameter))
         names = tuple(self.streams_ or ())
         row = plain_row(rows, names)
         if row is not None and all(0 <= value <= 1 for value in row):
@@ -225,6 +227,9 @@ class ADWIN:
         if names:
             frame = match_columns(frame, names, parameter, "the reference")
         return np.column_stack([_bounded(frame[name], name, parameter) for name in frame.columns])
+
+    def _scored(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.column_stack([scores[places[:, j]] / 2 for j, scores in enumerate(self._scores)])
 
     def _feed(self, values: NDArray[np.float64], streams: dict[str, Any]) -> tuple[Change, ...]:
         changes = []

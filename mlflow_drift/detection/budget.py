@@ -135,7 +135,7 @@ class DriftBudget:
                 most=stored["most"],
                 checked=None if checked is None else dt.datetime.fromisoformat(checked),
             )
-        except (KeyError, TypeError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise invalid(
                 "stored", "must be what to_dict() returned", f"{error!r}", "Start a new DriftBudget."
             ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -202,7 +201,7 @@ class ConformalECUSUM:
             "format": FORMAT,
             "alpha": self.alpha,
             "seed": self.seed,
-            "reference": _digest(ranks),
+            "reference": ranks.digest,
             "rows": self._rows,
             "seen": [{str(place): int(new[place]) for place in np.flatnonzero(new)} for new in seen],
             "log_m": self._log_m.tolist(),
@@ -235,25 +234,23 @@ class ConformalECUSUM:
         True
         """
         check_format(state, FORMAT)
+        monitor = cls().fit(reference)
         try:
-            monitor = cls(alpha=state["alpha"], seed=state["seed"]).fit(reference)
-            ranks = monitor._fitted()
-            if state["reference"] != _digest(ranks):
-                raise invalid(
-                    "reference", "must be the one that the state belongs to", "another", "Fit a new monitor."
-                )
-            for counts, seen in zip(monitor._counts, state["seen"], strict=True):
-                for place, new in seen.items():
-                    counts[int(place)] += new
-            monitor._log_m = np.array(state["log_m"], dtype=np.float64).reshape(len(ranks.names), N_BETS)
-            monitor._rows, monitor._alarm_row = state["rows"], state["alarm_row"]
-            monitor._blamed = tuple(state["features"])
-        except (KeyError, TypeError, IndexError) as error:
-            raise invalid("state", "must be complete", f"{error!r}", "Fit a new monitor.") from error
+            monitor._restore(state)
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise invalid(
+                "state", "must be whole and of this reference", f"{error}", "Fit a new monitor."
+            ) from error
         return monitor
 
-
-def _digest(ranks: Ranks) -> str:
-    """Return a fingerprint of the features and of how many rows are at each place."""
-    content = repr((ranks.names, [counts.tolist() for counts in ranks.counts]))
-    return hashlib.sha256(content.encode()).hexdigest()
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        ranks = self._fitted()
+        if state["reference"] != ranks.digest:
+            raise ValueError("that of another reference")
+        self.alpha, self.seed = check_alpha(state["alpha"]), check_count(state["seed"], "seed", 0)
+        for counts, seen in zip(self._counts, state["seen"], strict=True):
+            for place, new in seen.items():
+                counts[int(place)] += new
+        self._log_m = np.array(state["log_m"], dtype=np.float64).reshape(len(ranks.names), N_BETS)
+        self._rows, self._alarm_row = state["rows"], state["alarm_row"]
+        self._blamed = tuple(state["features"])

@@ -204,8 +204,8 @@ class ECUSUM:
             monitor.mu0_ = state["mu0"]
             monitor._log_m = np.array(state["log_m"], dtype=np.float64).reshape(len(BETS))
             monitor._rows, monitor._alarm_row = state["rows"], state["alarm_row"]
-        except (KeyError, TypeError) as error:
-            raise invalid("state", "must be complete", f"{error!r}", "Fit a new monitor.") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise invalid("state", "must be whole", f"{error!r}", "Fit a new monitor.") from error
         return monitor
 
 

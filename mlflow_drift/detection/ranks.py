@@ -6,6 +6,7 @@ reference, the rarest first. Below all of them, at places 0 and 1, are levels ne
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from mlflow_drift.bins import MISSING, Coder, LevelCoder, NumberCoder, codes_of
+from mlflow_drift.bins import MISSING, Coder, Codes, Grid, LevelCoder, NumberCoder, codes_of
+from mlflow_drift.counted import CountedGrid
 from mlflow_drift.errors import invalid
 from mlflow_drift.reference import ReferenceProfile
 from mlflow_drift.tensors import as_numpy
@@ -33,12 +35,16 @@ class Ranks:
     ----------
     reference : ReferenceProfile
 
+        With its rows, or counts of them alone.
+
     Attributes
     ----------
     names : tuple of d strings
         The features.
     counts : tuple of d arrays
         How many reference rows are at each place of a feature's order.
+    digest : str
+        A fingerprint of the features and their order.
 
     Examples
     --------
@@ -51,10 +57,9 @@ class Ranks:
         self._reference = reference
         self.names = reference.names
         self._coders = reference.grid.coders()
-        self._numeric = set(reference.kinds) == {"numeric"} and not reference.tensors
+        self._plain = set(reference.kinds) == {"numeric"} and not reference.stand_ins
         self._places, counts = [], []
-        for coder, codes in zip(self._coders, reference.grid.codes, strict=True):
-            held = np.bincount(codes, minlength=coder.n_codes)
+        for coder, held in zip(self._coders, _totals(reference.grid, self._coders), strict=True):
             places = np.arange(len(held)) + 1  # numbers: as they are, after the unseen ones
             if isinstance(coder, LevelCoder):
                 places[np.argsort(held[1:], kind="stable") + 1] = np.arange(2, len(held) + 1)
@@ -62,6 +67,7 @@ class Ranks:
             self._places.append(places)
             counts.append(np.bincount(places, weights=held, minlength=len(held) + 1).astype(np.int64))
         self.counts = tuple(counts)
+        self.digest = _digest(self._coders, reference)
 
     def places(self, rows: Any, parameter: str = "x") -> NDArray[np.int64]:
         """Return the place of every value.
@@ -77,12 +83,29 @@ class Ranks:
         -------
         array of shape (n, d)
         """
-        row = plain_row(rows, self.names) if self._numeric else None
+        row = plain_row(rows, self.names) if self._plain else None
         if row is not None:
             return np.array([list(map(_place, self._coders, row))])
-        rows = as_rows(rows, self.names, parameter)
+        rows = as_rows(rows, self._reference.inputs, parameter)
         frame = self._reference.comparable(rows, parameter, all_missing="allow")
-        codes = codes_of(frame, self._coders)
+        return self._placed(codes_of(frame, self._coders))
+
+    def reference_places(self, seed: int = 0) -> NDArray[np.int64]:
+        """Return the places of the reference rows: an array of shape (n, d).
+
+        Where only counts are kept, each feature's values come block by block, shuffled within the block.
+        """
+        grid = self._reference.grid
+        if not isinstance(grid, CountedGrid):
+            return self._placed(grid.codes)
+        rng = np.random.default_rng(seed)
+        codes = [
+            np.concatenate([rng.permutation(np.repeat(np.arange(len(block)), block)) for block in counts])
+            for counts in grid.counts
+        ]
+        return self._placed(tuple(codes))
+
+    def _placed(self, codes: Codes) -> NDArray[np.int64]:
         return np.column_stack([_look_up(*pair) for pair in zip(self._places, codes, strict=True)])
 
     def normal_scores(self) -> tuple[NDArray[np.float64], ...]:
@@ -92,6 +115,23 @@ class Ranks:
         place without reference rows scores as a single row there would.
         """
         return tuple(map(_normal_scores, self.counts))
+
+
+def _digest(coders: tuple[Coder, ...], reference: ReferenceProfile) -> str:
+    orders = [
+        coder.thresholds.tolist() if isinstance(coder, NumberCoder) else list(map(str, coder.levels))
+        for coder in coders
+    ]
+    return hashlib.sha256(repr((reference.names, reference.kinds, orders)).encode()).hexdigest()
+
+
+def _totals(grid: Grid | CountedGrid, coders: tuple[Coder, ...]) -> tuple[NDArray[np.int64], ...]:
+    """Return how many reference rows have each code, feature by feature."""
+    if isinstance(grid, CountedGrid):
+        return grid.totals()
+    return tuple(
+        np.bincount(codes, minlength=coder.n_codes) for coder, codes in zip(coders, grid.codes, strict=True)
+    )
 
 
 def _normal_scores(counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -176,6 +216,10 @@ def plain_row(value: Any, names: tuple[str, ...]) -> list[float] | None:
         row = value.tolist() if value.ndim == 1 else []
     else:
         row = value if isinstance(value, list) else [value]
-    if len(row) != len(names) or not all(type(cell) is float or type(cell) is int for cell in row):
+    if len(row) != len(names) or not all(map(_is_number, row)):
         return None
     return row
+
+
+def _is_number(cell: Any) -> bool:
+    return isinstance(cell, (float, int, np.floating, np.integer)) and not isinstance(cell, bool)
