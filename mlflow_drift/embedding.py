@@ -36,6 +36,7 @@ Embedder = Callable[[Any], Any]
 
 MOST_NUMBERS = 1024
 """Numbers a row that are compared as they are; more, such as TF-IDF's, are summed under random signs."""
+NUMBER = (float, np.floating)
 CHUNK = 1 << 25
 """Elements of tensors that an embedder is given at a time."""
 
@@ -225,6 +226,8 @@ def _asked(embedder: Embedder, values: Any, name: str, n_rows: int) -> tuple[NDA
     else:
         try:
             numbers = np.asarray(answer)
+            if numbers.dtype == object and all(isinstance(cell, NUMBER) for cell in numbers.ravel()):
+                numbers = numbers.astype(np.float64)
         except ValueError as error:
             raise _refused(name, "(n, k) numbers", f"rows of different lengths ({error})") from error
         if numbers.ndim == 1:
@@ -253,8 +256,12 @@ def _narrowed(numbers: Any) -> NDArray[np.floating]:
 
 
 def _labels(answers: NDArray[Any], name: str) -> NDArray[Any]:
-    odd = [cell for cell in answers.ravel() if not isinstance(cell, (str, bool, int, float, np.generic))]
-    if answers.shape[1] != 1 or odd or pd.isna(answers).any():
+    odd = [
+        cell
+        for cell in answers.ravel()
+        if not isinstance(cell, (str, bool, int, np.str_, np.bool_, np.integer))
+    ]
+    if answers.shape[1] != 1 or odd:
         got = f"{type(odd[0]).__name__} among them" if odd else f"{answers.dtype} of shape {answers.shape}"
         raise _refused(name, "(n, k) numbers, or one label a row and none missing", got)
     return np.array([[str(cell)] for cell in answers[:, 0]], dtype=object)
