@@ -105,7 +105,9 @@ class World:
         self.base = 1.0 / np.arange(1, design.levels + 1)
         self.base /= self.base.sum()
         self.edges = special.ndtri(np.cumsum(self.base)[:-1])
-        self.missing_after = np.where(moved, design.missing * np.exp(rng.normal(size=d) * design.far), design.missing)
+        self.missing_after = np.where(
+            moved, design.missing * np.exp(rng.normal(size=d) * design.far), design.missing
+        )
         self.missing_after = np.minimum(self.missing_after, 0.9)
         n, m = design.n, design.m
         z = self._normal(rng, n + m)
@@ -151,7 +153,7 @@ class World:
             ]
             cells = [np.diff(cdf)[number] for cdf in cdfs]
         else:
-            at = coder.thresholds
+            at = np.clip(coder.thresholds, -1e6, 1e6)
             if self.design.kind == "counts":
                 at = (np.floor(at) + 0.5) / 1.5
             cells = [
@@ -253,7 +255,9 @@ def measure(name: str, design: Design, windows: int) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--windows", type=int, default=300)
     parser.add_argument("--only", default="", help="designs whose name holds this")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/severity.json"))

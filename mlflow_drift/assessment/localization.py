@@ -1,22 +1,103 @@
-"""When the drift began: a posterior over one change point among the current blocks."""
+"""When the drift began: a posterior over onset and width among the current blocks.
+
+The shares of every feature's bins move from the old to the new ones along a ramp: sudden (width 0), or growing linearly
+for a while, perhaps beyond the window's end, or from before its beginning. For each ramp on a grid, regressing the
+blocks' shares on it gives the evidence for it. A feature need not take part: its evidence is that of a mixture of no
+drift and drifts of several sizes.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
+from mlflow_drift.errors import invalid
 from mlflow_drift.values import Onset, Sketch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["change_posterior", "locate_onset"]
+__all__ = ["Ramps", "locate_onset", "ramp_posterior"]
 
 COVERAGE = 0.9
-PRIOR = 0.5
+FEWEST_BLOCKS = 4
+MOST_BLOCKS = 100
+"""Current blocks are put together to at most so many."""
+SUDDEN = 0.3
+"""Prior probability of a sudden drift; the logarithm of a gradual one's width is uniform."""
+COARSE, FINE = 9, 12
+"""Widths tried over the whole range, and then over the range of those that remain possible."""
+POSSIBLE = 12.0
+"""What is less probable than the most probable ramp by this factor's exponential is not looked at more closely."""
+BEFORE = (0.25, 0.5, 0.75)
+"""How much of a ramp may lie before the window."""
+SIZES = np.array([0.003, 0.02, 0.15, 1.0])
+"""Drifts that a feature may undergo: chi-square distances between old and new shares, each as probable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ramps:
+    """Courses that a drift may take, and how probable each is.
+
+    Parameters
+    ----------
+    onset : array of shape (n_ramps,), int
+        First block of the drift; 0 where it began before.
+    width : array of shape (n_ramps,)
+        Blocks over which it grows; 0 if sudden.
+    course : array of shape (n_ramps, n_blocks)
+        How much of the drift each block has, 0 to 1.
+    probability : array of shape (n_ramps,)
+        Sums to 1.
+    """
+
+    onset: NDArray[np.int64]
+    width: NDArray[np.float64]
+    course: NDArray[np.float64]
+    probability: NDArray[np.float64]
+
+    @classmethod
+    def grid(cls, n_blocks: int, widths: NDArray[np.float64], onsets: NDArray[np.int64]) -> Ramps:
+        """Return sudden drifts at every block and gradual ones of some widths and onsets, with their prior.
+
+        Parameters
+        ----------
+        n_blocks : int
+        widths : array
+            Equally spaced logarithms.
+        onsets : array
+            Blocks; with block 0 come ramps that began before the window.
+
+        Examples
+        --------
+        >>> ramps = Ramps.grid(4, np.array([2.0]), np.array([1]))
+        >>> ramps.course.tolist()[1:]
+        [[0.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 1.0], [0.0, 0.25, 0.75, 1.0]]
+        """
+        blocks = np.arange(n_blocks)
+        spacing = np.log(widths[-1] / widths[0]) / (len(widths) - 1) if len(widths) > 1 else 1.0
+        each = (1 - SUDDEN) * min(1.0, spacing / np.log(max(n_blocks, 4) / 2))
+        parts = [(blocks.astype(float), np.zeros(n_blocks), np.full(n_blocks, SUDDEN))]
+        for width in widths:
+            before = -width * np.array(BEFORE) if len(onsets) and onsets[0] == 0 else []
+            starts = np.concatenate([before, onsets])
+            parts.append((starts, np.full(len(starts), width), np.full(len(starts), each)))
+        start, wide, prior = (np.concatenate(part) for part in zip(*parts, strict=True))
+        # A block has the drift of its middle.
+        course = np.clip((blocks + 0.5 - start[:, None]) / np.maximum(wide, 0.5)[:, None], 0, 1)
+        return cls(np.maximum(start, 0).astype(np.int64), wide, course, prior / prior.sum())
+
+    def of_onsets(self) -> NDArray[np.float64]:
+        """Return the probability of each block to be the first."""
+        onsets: NDArray[np.float64] = np.zeros(self.course.shape[1])
+        np.add.at(onsets, self.onset, self.probability)
+        return onsets
 
 
 def locate_onset(sketch: Sketch, n_current: int, times: pd.DatetimeIndex | None = None) -> Onset:
@@ -34,80 +115,198 @@ def locate_onset(sketch: Sketch, n_current: int, times: pd.DatetimeIndex | None 
     Returns
     -------
     Onset
-        Row 0 means at the window's first row or before it. The set is an interval of rows: the outermost blocks
-        of the 90 % highest-posterior set, and one more besides, as a block may hold the change inside.
+        Row 0 means at the window's first row or before it. The set is an interval of rows that spans the
+        90 % highest-posterior set of blocks.
+
+    Raises
+    ------
+    InvalidInputError
+        If there are fewer than four blocks of reference or current rows.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> counts = np.concatenate([rng.multinomial(20, p, size=n) for p, n in (([0.5, 0.5], 70), ([0.1, 0.9], 30))])
+    >>> sketch = Sketch(counts.astype(float), np.array([0, 2]), 50, 50, 20, ("x",), ("boolean",))
+    >>> onset = locate_onset(sketch, 1000)
+    >>> onset.low <= 400 <= onset.high
+    True
     """
-    posterior = change_posterior(sketch)
+    fewest = min(sketch.n_reference_blocks, sketch.n_current_blocks)
+    if fewest < FEWEST_BLOCKS:
+        raise invalid(
+            "sketch",
+            f"must have at least {FEWEST_BLOCKS} blocks a side",
+            str(fewest),
+            "Use shorter blocks or more rows.",
+        )
+    sketch = _coarsened(sketch)
+    ramps = ramp_posterior(sketch)
+    posterior = ramps.of_onsets()
     order = np.argsort(-posterior, kind="stable")
     members = order[: int(np.searchsorted(np.cumsum(posterior[order]), COVERAGE)) + 1]
     length = sketch.block_length
     skipped = n_current - sketch.n_current_blocks * length
 
-    def row_of(block: int) -> int:
-        return 0 if block <= 0 else min(n_current - 1, skipped + block * length)
+    def row_of(block: float) -> int:
+        return 0 if block <= 0 else min(n_current - 1, skipped + round(block * length))
 
-    row, low, high = row_of(int(order[0])), row_of(int(members.min()) - 1), row_of(int(members.max()) + 1)
-    moments = [None if times is None else times[at].to_pydatetime() for at in (row, low, high)]
-    return Onset(row, low, high, COVERAGE, *moments)
+    at = int(order[0])
+    # A block may hold the beginning inside: the nearest border is half a block away at most.
+    rows = row_of(at), row_of(int(members.min()) - 0.5), row_of(int(members.max()) + 0.5)
+    moments = [None if times is None else times[row].to_pydatetime() for row in rows]
+    gradual = float(ramps.probability[ramps.width > 0].sum())
+    told: dict[str, Any] = {
+        "gradual": gradual,
+        "width": round(_width(ramps, at) * length) if gradual > 0.5 else 0,
+    }
+    known = {field.name for field in dataclasses.fields(Onset)}
+    return Onset(*rows, COVERAGE, *moments, **{name: value for name, value in told.items() if name in known})
 
 
-def change_posterior(sketch: Sketch) -> NDArray[np.float64]:
-    """Return the posterior probability that the new regime begins with current block 0, 1, and so on.
+def _width(ramps: Ramps, onset: int) -> float:
+    """Mean width of the gradual drifts that begin at a block."""
+    chosen = (ramps.onset == onset) & (ramps.width > 0)
+    return float(np.average(ramps.width[chosen], weights=ramps.probability[chosen] + 1e-300))
 
-    The rows before the change and those after it are two Dirichlet-multinomial samples. The likelihoods of the
-    features are mixed half and half: their product (all drift) and their mean (one does). Both are tempered,
-    the first by the correlation between features, each feature by how much its blocks vary beyond independent
-    rows, so that dependence doesn't feign precision.
+
+def ramp_posterior(sketch: Sketch) -> Ramps:
+    """Return how probable each onset and width are.
+
+    The evidence of a ramp is that of the regression on it, given the drift's size (a ridge prior in the chi-square
+    metric), by feature. It is divided by how much the features' blocks vary beyond independent rows, and the sum over
+    features by how much the features vary together along the drift, so that dependence doesn't feign precision.
 
     References
     ----------
-    Minka, Estimating a Dirichlet distribution, 2000 (the Dirichlet-multinomial likelihood).
+    Chandler and Bate, Inference for clustered data using the independence loglikelihood, Biometrika 94(1), 2007.
+    George and McCulloch, Variable selection via Gibbs sampling, JASA 88, 1993 (spike and slab).
     """
-    cumulated = np.cumsum(sketch.counts, axis=0)
-    before = cumulated[sketch.n_reference_blocks - 1 : -1]
-    total = cumulated[-1:]
-    gain = _log_evidence(before, sketch.offsets) + _log_evidence(total - before, sketch.offsets)
-    gain = (gain - _log_evidence(total, sketch.offsets)) / _overdispersion(sketch)
-    dense = gain.sum(axis=1) / _common_factor(sketch)
-    sparse = special.logsumexp(gain, axis=1) - np.log(gain.shape[1])
-    posterior: NDArray[np.float64] = special.softmax(np.logaddexp(dense, sparse))
-    return posterior
+    regression = _Regression.of(sketch)
+    n = sketch.n_current_blocks
+    ramps = Ramps.grid(n, np.geomspace(min(2, n), n, COARSE), np.arange(n))
+    evidence = regression.evidence(ramps)
+    factor = regression.factor(ramps.course[int(np.argmax(evidence + np.log(ramps.probability)))])
+    posterior = evidence / factor + np.log(ramps.probability)
+    possible = (ramps.width > 0) & (posterior > posterior.max() - POSSIBLE)
+    if possible.any():
+        ramps = _closer(ramps, possible)
+        posterior = regression.evidence(ramps) / factor + np.log(ramps.probability)
+    return dataclasses.replace(ramps, probability=special.softmax(posterior))
 
 
-def _log_evidence(counts: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Log marginal likelihood of each feature's counts under a Dirichlet(1/2, …) prior."""
-    widths = np.diff(offsets)
-    rows = np.add.reduceat(counts, offsets[:-1], axis=1)
-    cells = np.add.reduceat(special.gammaln(counts + PRIOR) - special.gammaln(PRIOR), offsets[:-1], axis=1)
-    evidence: NDArray[np.float64] = (
-        special.gammaln(widths * PRIOR) - special.gammaln(rows + widths * PRIOR) + cells
+def _closer(ramps: Ramps, possible: NDArray[np.bool_]) -> Ramps:
+    """Return a finer grid over the possible widths and onsets, and a step beyond."""
+    n = ramps.course.shape[1]
+    step = (n / min(2, n)) ** (1 / (COARSE - 1))
+    widths = ramps.width[possible]
+    low, high = max(widths.min() / step, min(2, n)), min(widths.max() * step, n)
+    onsets = ramps.onset[possible]
+    beside = math.ceil(high * (1 - 1 / step) / 2)
+    return Ramps.grid(
+        n,
+        np.geomspace(low, high, FINE),
+        np.arange(max(0, onsets.min() - beside), min(n, onsets.max() + beside + 1)),
     )
-    return evidence
 
 
-def _overdispersion(sketch: Sketch) -> NDArray[np.float64]:
-    """Variance between blocks relative to independent rows, at least 1, by feature.
+@dataclass(frozen=True, slots=True)
+class _Regression:
+    """Blocks' shares of every bin, to be regressed on ramps.
 
-    Taken from neighbouring blocks, so that the change itself hardly enters.
+    Parameters
+    ----------
+    residuals : array of shape (n_blocks, n_bins)
+        In standard deviations.
     """
-    steps = np.diff(sketch.counts, axis=0) ** 2
-    steps = np.delete(steps, sketch.n_reference_blocks - 1, axis=0)
-    expected = 2 * np.maximum(sketch.counts.mean(axis=0), 1e-12)  # rows that fill no block may empty a bin
-    chi_square = np.add.reduceat(steps.mean(axis=0) / expected, sketch.offsets[:-1])
-    overdispersion: NDArray[np.float64] = np.maximum(
-        1.0, chi_square / np.maximum(np.diff(sketch.offsets) - 1, 1)
+
+    residuals: NDArray[np.float64]
+    sketch: Sketch
+    freedom: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, sketch: Sketch) -> _Regression:
+        residuals = _residuals(sketch)
+        dispersion = _dispersion(residuals, sketch)
+        residuals /= np.sqrt(np.repeat(dispersion, np.diff(sketch.offsets)))
+        return cls(residuals, sketch, np.maximum(np.diff(sketch.offsets) - 1, 1))
+
+    def _slopes(self, course: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        slopes = course @ self.residuals[self.sketch.n_reference_blocks :]
+        spread = (course**2).sum(axis=-1) - course.sum(axis=-1) ** 2 / len(self.residuals)
+        return slopes, spread
+
+    def evidence(self, ramps: Ramps) -> NDArray[np.float64]:
+        """Return the log evidence for each ramp, up to a constant."""
+        slopes, spread = self._slopes(ramps.course)
+        explained = np.add.reduceat(slopes**2, self.sketch.offsets[:-1], axis=1) / spread[:, None]
+        evidence = np.zeros_like(explained)
+        for size in SIZES:
+            information = spread[:, None] * self.sketch.block_length * (size / self.freedom)
+            drifting = explained * (information / (1 + information)) - self.freedom * np.log1p(information)
+            np.logaddexp(evidence, drifting / 2 - np.log(len(SIZES)), out=evidence)
+        total: NDArray[np.float64] = evidence.sum(axis=1)
+        return total
+
+    def factor(self, course: NDArray[np.float64]) -> float:
+        """Long-run variance of the blocks' scores along a drift, relative to independent rows, at least 1."""
+        slopes, spread = self._slopes(course)
+        drift = slopes / spread
+        explained = np.add.reduceat(slopes * drift, self.sketch.offsets[:-1])
+        # As James and Stein: features that hardly take part would add noise alone.
+        believed = np.maximum(1 - self.freedom / np.maximum(explained, 1e-300), 0)
+        direction = drift * np.repeat(believed, np.diff(self.sketch.offsets))
+        scores = self.residuals @ direction
+        scores[self.sketch.n_reference_blocks :] -= course * (drift @ direction)
+        near, far = (float(_half_squares(scores[:, None], self.sketch, lag)[0]) for lag in (1, 2))
+        expected = float(direction @ direction)
+        return max(1.0, far / expected * _memory(near, far)) if expected > 0 else 1.0
+
+
+def _coarsened(sketch: Sketch) -> Sketch:
+    """Put blocks together, the oldest ones that fill none left out."""
+    size = -(-sketch.n_current_blocks // MOST_BLOCKS)
+    if size == 1 or sketch.n_reference_blocks < FEWEST_BLOCKS * size:
+        return sketch
+    split = sketch.n_reference_blocks
+    parts = [
+        part[len(part) % size :].reshape(-1, size, part.shape[1]).sum(axis=1)
+        for part in (sketch.counts[:split], sketch.counts[split:])
+    ]
+    return dataclasses.replace(
+        sketch,
+        counts=np.concatenate(parts),
+        n_reference_blocks=len(parts[0]),
+        n_current_blocks=len(parts[1]),
+        block_length=sketch.block_length * size,
     )
-    return overdispersion
 
 
-def _common_factor(sketch: Sketch) -> float:
-    """Largest eigenvalue of the correlation between the features' mean bins over the reference blocks."""
-    widths = np.diff(sketch.offsets)
-    bins = np.arange(sketch.offsets[-1]) - np.repeat(sketch.offsets[:-1], widths)
-    means = np.add.reduceat(sketch.counts[: sketch.n_reference_blocks] * bins, sketch.offsets[:-1], axis=1)
-    means = means - means.mean(axis=0)
-    norms = np.linalg.norm(means, axis=0)
-    varying = norms > 0
-    if not varying.any():
-        return 1.0
-    return max(1.0, float(np.linalg.norm(means[:, varying] / norms[varying], ord=2) ** 2))
+def _residuals(sketch: Sketch) -> NDArray[np.float64]:
+    """Return what each block's counts differ from all blocks' mean, in Poisson standard deviations."""
+    mean = sketch.counts.mean(axis=0)
+    residuals: NDArray[np.float64] = (sketch.counts - mean) / np.sqrt(np.maximum(mean, 1e-12))
+    return residuals
+
+
+def _dispersion(residuals: NDArray[np.float64], sketch: Sketch) -> NDArray[np.float64]:
+    """Variance between blocks in the long run, relative to independent rows, at least 1, by feature."""
+    freedom = np.maximum(np.diff(sketch.offsets) - 1, 1)
+    near, far = (
+        np.add.reduceat(_half_squares(residuals, sketch, lag), sketch.offsets[:-1]) for lag in (1, 2)
+    )
+    dispersion: NDArray[np.float64] = np.maximum(1, far / freedom) * _memory(near.sum(), far.sum())
+    return dispersion
+
+
+def _half_squares(values: NDArray[np.float64], sketch: Sketch, lag: int) -> NDArray[np.float64]:
+    """Half the mean square of differences so many blocks apart: a variance that a change hardly enters."""
+    split = sketch.n_reference_blocks
+    squares = [((part[lag:] - part[:-lag]) ** 2) for part in (values[:split], values[split:])]
+    half: NDArray[np.float64] = np.concatenate(squares).mean(axis=0) / 2
+    return half
+
+
+def _memory(near: float, far: float) -> float:
+    """Long-run variance relative to that of blocks, if only neighbours are correlated."""
+    return float(np.clip(3 - 2 * near / far, 1, 3)) if far > 0 else 1.0

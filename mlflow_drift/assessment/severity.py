@@ -38,6 +38,8 @@ LEAST_SHARE = {"numeric": 0.08, "datetime": 0.08}
 LEAST_SHARE_OF_LEVELS = 0.01
 MOST_BATCHES = 128
 """Blocks are put together to at most so many batches, of each side, where their covariance is needed."""
+FEW_BATCHES = 32
+"""Longer ones, where neighbouring blocks resemble each other."""
 STEPS = 400
 """Points at which the distribution is computed."""
 
@@ -185,12 +187,15 @@ def measure_severity(
     whole = model.distribution(weights).tilted(threshold, prior)
     worst = int(np.argmax(excess))
     alone = model.only(worst).distribution(np.ones(1)).tilted(threshold, prior)
+    median, low, high = whole.interval()
     return Severity(
-        *whole.quantiles(0.5, 0.05, 0.95),
+        median,
+        low,
+        high,
         confidence=whole.above(threshold),
         features=severity_of(excess),
         excess=excess,
-        worst=WorstFeature(sketch.names[worst], *alone.quantiles(0.5, 0.05, 0.95)),
+        worst=WorstFeature(sketch.names[worst], *alone.interval()),
     )
 
 
@@ -201,15 +206,17 @@ class _Distribution:
     severity: NDArray[np.float64]
     below: NDArray[np.float64]
 
-    def quantiles(self, *levels: float) -> tuple[float, ...]:
-        return tuple(np.interp(levels, np.maximum.accumulate(self.below), self.severity).tolist())
+    def interval(self) -> tuple[float, float, float]:
+        """Return the median, the 5 % and the 95 % point."""
+        points = np.interp((0.5, 0.05, 0.95), np.maximum.accumulate(self.below), self.severity)
+        return float(points[0]), float(points[1]), float(points[2])
 
     def above(self, threshold: float) -> float:
         return float(1 - np.interp(threshold, self.severity, self.below))
 
     def tilted(self, threshold: float, prior: float) -> _Distribution:
         """Give the severities above the threshold the prior odds."""
-        if prior == 0.5:  # noqa: RET505
+        if prior == 0.5:
             return self
         at = np.interp(threshold, self.severity, self.below)
         low = np.minimum(self.below, at) * (1 - prior)
@@ -245,15 +252,14 @@ class _Expansion:
         p, q = blocks[0].mean(axis=0) + low, blocks[1].mean(axis=0) + low
         log = np.log(p / q)
         curvatures = 1 / p + q / p**2, 1 / q + p / q**2, -1 / p - 1 / q
-        errors = _errors(blocks[0]), _errors(blocks[1])
-        spreads = [
-            np.add.reduceat((error**2).sum(axis=0) * 2 / (p + q), offsets[:-1]) for error in errors
-        ]
-        widen = np.sqrt(
-            np.repeat(_widening(inflation, spreads, (len(blocks[0]), len(blocks[1]))), np.diff(offsets))
+        batches = FEW_BATCHES if inflation.max() > 1 else MOST_BATCHES
+        errors = _errors(blocks[0], batches), _errors(blocks[1], batches)
+        spreads = [np.add.reduceat((error**2).sum(axis=0) * 2 / (p + q), offsets[:-1]) for error in errors]
+        wider = _widening(inflation, spreads, (len(blocks[0]), len(blocks[1])))
+        widen = np.sqrt(np.repeat(wider, np.diff(offsets)))
+        bias = (
+            sum((error**2).sum(axis=0) * curve for error, curve in zip(errors, curvatures, strict=False)) / 2
         )
-        errors = errors[0] * widen, errors[1] * widen
-        bias = sum((error**2).sum(axis=0) * curve for error, curve in zip(errors, curvatures, strict=False)) / 2
         return cls(
             psi=np.add.reduceat((p - q) * log, offsets[:-1]),
             bias=np.add.reduceat(bias, offsets[:-1]),
@@ -367,17 +373,17 @@ def _starts(totals: Sequence[float], least: float) -> list[int]:
     return starts
 
 
-def _errors(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
+def _errors(blocks: NDArray[np.float64], batches: int) -> NDArray[np.float64]:
     """Return independent draws whose squares add up to the covariance of the blocks' mean.
 
     They are differences of neighbouring batches, which no slow change enters.
     """
-    size = -(-len(blocks) // MOST_BATCHES)
+    size = -(-len(blocks) // batches)
     n = len(blocks) // size // 2 * 2
     if n < 2:
         return np.zeros((0, blocks.shape[1]))
-    batches = blocks[len(blocks) - n * size :].reshape(n, size, -1).mean(axis=1)
-    errors: NDArray[np.float64] = (batches[::2] - batches[1::2]) / n
+    means = blocks[len(blocks) - n * size :].reshape(n, size, -1).mean(axis=1)
+    errors: NDArray[np.float64] = (means[::2] - means[1::2]) / n
     return errors
 
 

@@ -1,7 +1,9 @@
 import numpy as np
 import pandas as pd
+import pytest
 
-from mlflow_drift.assessment.localization import change_posterior, locate_onset
+from mlflow_drift.assessment.localization import Ramps, _Regression, locate_onset, ramp_posterior
+from mlflow_drift.errors import InvalidInputError
 
 
 def stream(rng, n, m, d, at, n_moved):
@@ -55,6 +57,51 @@ def test_rows_count_from_the_windows_first_row_and_have_times(sketch_of):
 def test_the_posterior_is_one_and_survives_empty_bins(sketch_of):
     rng = np.random.default_rng(6)
     reference, current = rng.integers(0, 3, (100, 2)), np.full((100, 2), 7)
-    posterior = change_posterior(sketch_of(reference, current, 10))
-    assert posterior.sum() == 1 or abs(posterior.sum() - 1) < 1e-12
-    assert posterior.argmax() == 0
+    ramps = ramp_posterior(sketch_of(reference, current, 10))
+    assert abs(ramps.probability.sum() - 1) < 1e-12
+    assert ramps.of_onsets().argmax() == 0
+
+
+def test_the_evidence_is_that_of_the_least_squares_regression(sketch_of):
+    """What a ramp explains equals what numpy's least squares with an intercept explains."""
+    rng = np.random.default_rng(7)
+    sketch = sketch_of(*stream(rng, 400, 200, 2, 100, 1), 10)
+    regression = _Regression.of(sketch)
+    course = Ramps.grid(20, np.array([5.0]), np.arange(20)).course[30]
+    slopes, spread = regression._slopes(course)
+    full = np.concatenate([np.zeros(40), course])
+    design = np.column_stack([np.ones(60), full])
+    fitted, remaining, *_ = np.linalg.lstsq(design, regression.residuals, rcond=None)
+    assert np.allclose(fitted[1], slopes / spread)
+    total = ((regression.residuals - regression.residuals.mean(0)) ** 2).sum(0)
+    assert np.allclose(slopes**2 / spread, total - remaining)
+
+
+def test_gradual_drifts_are_located_too(sketch_of):
+    rng = np.random.default_rng(8)
+    hits, errors, called = [], [], []
+    for width in (200, 330) * 40:
+        at = int(rng.integers(50, 600))
+        reference, current = stream(rng, 2000, 1000, 5, 0, 3)
+        old = stream(rng, 2, 1000, 5, 1000, 0)[1]
+        new = rng.random(1000) < np.clip((np.arange(1000) - at) / width, 0, 1)
+        sketch = sketch_of(reference, np.where(new[:, None], current, old), 10)
+        onset = locate_onset(sketch, 1000)
+        hits.append(onset.low <= at <= onset.high)
+        errors.append(abs(onset.row - at))
+        ramps = ramp_posterior(sketch)
+        called.append(ramps.probability[ramps.width > 0].sum() > 0.5)
+    assert np.mean(hits) >= 0.82
+    assert np.median(errors) <= 50
+    assert np.mean(called) >= 0.9
+
+
+def test_many_blocks_are_put_together_and_few_suffice(sketch_of):
+    rng = np.random.default_rng(9)
+    many = locate_onset(sketch_of(*stream(rng, 4000, 2000, 3, 900, 3), 2), 2000)
+    assert many.low <= 900 <= many.high
+    assert many.high - many.low <= 100
+    few = locate_onset(sketch_of(*stream(rng, 160, 80, 3, 40, 3), 10), 80)
+    assert few.low <= 40 <= few.high
+    with pytest.raises(InvalidInputError, match="at least 4 blocks"):
+        locate_onset(sketch_of(*stream(rng, 160, 30, 3, 10, 3), 10), 30)
