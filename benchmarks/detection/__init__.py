@@ -1,0 +1,1 @@
+"""Detection beside peers: cost, memory, false alarms and power."""
