@@ -47,8 +47,8 @@ FEWEST_WORDS = 3.0
 """Characters and words a value that free text has on average, at least."""
 LOOKED_AT = 1000
 """Values from which the averages are taken."""
-# Of scripts written without spaces (Thai, Lao, Burmese, Khmer, Kana, Han) every character counts as a word.
-WORD = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]|[^\W\d_]+")
+# From a letter up to the next space; of scripts without spaces (Thai, Lao, Burmese, Khmer, Kana, Han) every character.
+WORD = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]|[^\W\d_]\S*")
 
 
 def is_text(column: pd.Series) -> bool:
