@@ -65,8 +65,8 @@ class ADWIN:
     is exactly river's ADWIN.
 
     Of d streams each gets ``delta`` / d, so that by the union bound the chance that a check finds a change in any of
-    them, where there is none, is at most that of one stream at ``delta``. Rows must be independent of each other:
-    where neighbours resemble each other, pass only every k-th.
+    them, where there is none, is at most that of one stream at ``delta``. The bound also takes rows that are independent
+    of each other: of a stream whose neighbouring rows resemble each other, only every k-th is fed in.
 
     Parameters
     ----------
@@ -74,8 +74,11 @@ class ADWIN:
         Smaller means fewer false alarms and longer delays.
     ranks : bool
         Whether to watch normal scores of ranks rather than the values themselves.
+    every : int, optional
+        The k of all streams; None finds each one's from the reference, as the first lag at which its autocorrelation is
+        within chance, and is 1 with ``ranks=False``.
     clock : int
-        Rows between two checks.
+        Rows fed in between two checks.
     min_window_length : int
         Least rows of each of the two parts.
     grace_period : int
@@ -106,18 +109,21 @@ class ADWIN:
         delta: float = 0.002,
         *,
         ranks: bool = True,
+        every: int | None = None,
         clock: int = 32,
         min_window_length: int = 5,
         grace_period: int = 10,
     ) -> None:
         self.delta = check_alpha(delta, "delta")
         self.ranks = bool(ranks)
+        self.every = None if every is None else check_count(every, "every")
         self.clock = check_count(clock, "clock")
         self.min_window_length = check_count(min_window_length, "min_window_length")
         self.grace_period = check_count(grace_period, "grace_period")
         self.streams_: dict[str, Any] | None = None
         self._ranks: Ranks | None = None
         self._scores: tuple[NDArray[np.float64], ...] = ()
+        self._every: list[int] = []
         self._rows = 0
 
     def __repr__(self) -> str:
@@ -160,8 +166,12 @@ class ADWIN:
             )
             for name in names
         }
-        self._feed(values, self.streams_)
+        if self.every is None and self._ranks is not None:
+            self._every = self._ranks.spacing().tolist()
+        else:
+            self._every = [self.every or 1] * len(names)
         self._rows = 0
+        self._feed(values, self.streams_)
         return self
 
     def update(self, x: Any) -> tuple[Change, ...]:
@@ -233,11 +243,12 @@ class ADWIN:
 
     def _feed(self, values: NDArray[np.float64], streams: dict[str, Any]) -> tuple[Change, ...]:
         changes = []
-        for (name, stream), column in zip(streams.items(), values.T, strict=True):
-            for row, value in enumerate(column.tolist()):
+        for (name, stream), column, every in zip(streams.items(), values.T, self._every, strict=True):
+            first = -self._rows % every
+            for place, value in enumerate(column[first::every].tolist()):
                 stream.update(value)
                 if stream.drift_detected:
-                    changes.append(Change(row, name))
+                    changes.append(Change(first + place * every, name))
         return tuple(sorted(changes, key=lambda change: change.row))
 
 

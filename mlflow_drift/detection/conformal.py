@@ -41,7 +41,9 @@ class ConformalECUSUM:
     at most T·alpha.
 
     Numbers are ranked by size and levels by rarity in the reference; a missing value or a level never seen ranks below
-    all others. Rows must be independent of each other: where neighbours resemble each other, pass only every k-th.
+    all others. Where a feature's neighbouring rows resemble each other, only every k-th is ranked and bet on, and the
+    reference counts for as many rows less: k is the first lag at which the reference's autocorrelation is within
+    chance.
 
     After the alarm nothing more is learned, so that the change does not become the normal state, and the alarm stays
     until :meth:`reset`.
@@ -52,6 +54,8 @@ class ConformalECUSUM:
         At most one false alarm in 1/alpha rows on average.
     seed : int
         Breaks the ties.
+    every : int, optional
+        The k of all features, such as 1 where rows are known to be independent; found from the reference if None.
 
     Examples
     --------
@@ -72,9 +76,10 @@ class ConformalECUSUM:
 
     name = "conformal ecusum"
 
-    def __init__(self, *, alpha: float = 1 / 20_000, seed: int = 0) -> None:
+    def __init__(self, *, alpha: float = 1 / 20_000, seed: int = 0, every: int | None = None) -> None:
         self.alpha = check_alpha(alpha)
         self.seed = check_count(seed, "seed", 0)
+        self.every = None if every is None else check_count(every, "every")
         self._ranks: Ranks | None = None
 
     def __repr__(self) -> str:
@@ -95,14 +100,20 @@ class ConformalECUSUM:
         if not isinstance(reference, ReferenceProfile):
             reference = ReferenceProfile.fit(as_rows(reference, None, "reference"))
         self._ranks = Ranks(reference)
+        self._learn_spacing()
         self._rows = 0
         self.reset()
         return self
 
+    def _learn_spacing(self) -> None:
+        ranks = self._fitted()
+        self._every = ranks.spacing() if self.every is None else np.full(len(ranks.names), self.every)
+        self._reference = [counts / k for counts, k in zip(ranks.counts, self._every, strict=True)]
+
     def reset(self) -> None:
         """Take back the alarm and start anew from the reference as it was fitted; rows go on being counted."""
         ranks = self._fitted()
-        self._counts = [counts.copy() for counts in ranks.counts]
+        self._learned = [np.zeros_like(counts) for counts in ranks.counts]
         self._log_m = np.zeros((len(ranks.names), N_BETS))
         self._alarm_row: int | None = None
         self._blamed: tuple[str, ...] = ()
@@ -148,39 +159,41 @@ class ConformalECUSUM:
 
     def _take(self, places: NDArray[np.int64]) -> int:
         """Take in rows up to the one that raises the alarm, and return how many."""
-        scores = special.ndtri(self._p_values(places))[:, :, None]
+        used = (self._rows + np.arange(len(places)))[:, None] % self._every == 0
+        scores = special.ndtri(self._p_values(places, used))[:, :, None]
         moved = SHIFTS * scores - SHIFTS**2 / 2
         spread = scores**2 / 2 * (1 - 1 / SPREADS**2) - np.log(SPREADS)
-        paths = cusum(np.concatenate([moved, spread], axis=2), self._log_m)
-        taken = len(paths)
+        bets = np.concatenate([moved, spread], axis=2) * used[:, :, None]
+        paths = cusum(bets, self._log_m)
+        taken = learned = len(paths)
         if self._alarm_row is None:
             over = np.flatnonzero(log_mean(paths, (1, 2)) >= -math.log(self.alpha))
             if len(over):
-                taken = int(over[0]) + 1
-                self._alarm_row = self._rows + taken - 1
-            learned = places[: len(paths) if not len(over) else taken - 1]
-            for counts, column in zip(self._counts, learned.T, strict=True):
-                np.add.at(counts, column, 1)
+                learned, taken = int(over[0]), int(over[0]) + 1
+                self._alarm_row = self._rows + learned
+            for j, counts in enumerate(self._learned):
+                np.add.at(counts, places[:learned, j][used[:learned, j]], 1)
         self._log_m = paths[taken - 1]
         self._rows += taken
         if self._alarm_row == self._rows - 1:
             self._blamed = self._over_threshold()
         return taken
 
-    def _p_values(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return every value's randomised rank among the reference, the rows learned, and those before it in here."""
+    def _p_values(self, places: NDArray[np.int64], used: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return every value's randomised rank among the reference, what was learned, and the used rows before it."""
         n, d = places.shape
         # The row's number fixes its random numbers, so that single rows, batches and restarts agree.
         ties = np.random.Generator(np.random.PCG64(self.seed).advance(self._rows * d)).random((n, d))
-        learning = self._alarm_row is None
-        earlier = np.tri(n, k=-1, dtype=bool) if learning else np.zeros((n, n), dtype=bool)
-        below, equal = np.empty((n, d)), np.empty((n, d))
-        for j, (counts, column) in enumerate(zip(self._counts, places.T, strict=True)):
+        before = np.tri(n, k=-1, dtype=bool) & (self._alarm_row is None)
+        p_values = np.empty((n, d))
+        for j, column in enumerate(places.T):
+            counts = self._reference[j] + self._learned[j]
             sums = np.cumsum(counts)
-            below[:, j] = (sums - counts)[column] + ((column < column[:, None]) & earlier).sum(axis=1)
-            equal[:, j] = counts[column] + ((column == column[:, None]) & earlier).sum(axis=1)
-        total = sums[-1] + np.arange(n)[:, None] * learning
-        p_values: NDArray[np.float64] = (below + (1 - ties) * (equal + 1)) / (total + 1)
+            earlier = before & used[:, j]
+            below = (sums - counts)[column] + ((column < column[:, None]) & earlier).sum(axis=1)
+            equal = counts[column] + ((column == column[:, None]) & earlier).sum(axis=1)
+            total = sums[-1] + earlier.sum(axis=1)
+            p_values[:, j] = (below + (1 - ties[:, j]) * (equal + 1)) / (total + 1)
         return np.clip(p_values, 1e-12, 1 - 1e-12)
 
     def _over_threshold(self) -> tuple[str, ...]:
@@ -196,14 +209,16 @@ class ConformalECUSUM:
     def state(self) -> dict[str, Any]:
         """Return what :meth:`from_state` needs, besides the reference, to go on, as what JSON can hold."""
         ranks = self._fitted()
-        seen = [now - then for now, then in zip(self._counts, ranks.counts, strict=True)]
         return {
             "format": FORMAT,
             "alpha": self.alpha,
             "seed": self.seed,
+            "every": self.every,
             "reference": ranks.digest,
             "rows": self._rows,
-            "seen": [{str(place): int(new[place]) for place in np.flatnonzero(new)} for new in seen],
+            "learned": [
+                {str(place): int(new[place]) for place in np.flatnonzero(new)} for new in self._learned
+            ],
             "log_m": self._log_m.tolist(),
             "alarm_row": self._alarm_row,
             "features": list(self._blamed),
@@ -248,9 +263,11 @@ class ConformalECUSUM:
         if state["reference"] != ranks.digest:
             raise ValueError("that of another reference")
         self.alpha, self.seed = check_alpha(state["alpha"]), check_count(state["seed"], "seed", 0)
-        for counts, seen in zip(self._counts, state["seen"], strict=True):
-            for place, new in seen.items():
-                counts[int(place)] += new
+        self.every = None if state["every"] is None else check_count(state["every"], "every")
+        self._learn_spacing()
+        for counts, learned in zip(self._learned, state["learned"], strict=True):
+            for place, new in learned.items():
+                counts[int(place)] = new
         self._log_m = np.array(state["log_m"], dtype=np.float64).reshape(len(ranks.names), N_BETS)
         self._rows, self._alarm_row = state["rows"], state["alarm_row"]
         self._blamed = tuple(state["features"])

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Ranks", "as_rows", "plain_row"]
 
 UNSEEN = 0
+MOST_SPACING = 200
+CHANCE = 3.5
+"""Standard errors that an autocorrelation of independent rows hardly ever exceeds."""
 
 
 class Ranks:
@@ -108,6 +111,25 @@ class Ranks:
     def _placed(self, codes: Codes) -> NDArray[np.int64]:
         return np.column_stack([_look_up(*pair) for pair in zip(self._places, codes, strict=True)])
 
+    def spacing(self) -> NDArray[np.int64]:
+        """Return for each feature how many rows apart two reference rows are all but independent.
+
+        1 where neighbours are; else the first lag at which the normal scores' autocorrelation is within chance, up to
+        200 rows or a twentieth of the reference.
+
+        Examples
+        --------
+        >>> walk = np.repeat(np.random.default_rng(0).normal(size=400), 10)
+        >>> Ranks(ReferenceProfile.fit({"x": walk})).spacing()
+        array([10])
+        """
+        grid = self._reference.grid
+        if isinstance(grid, CountedGrid):
+            times = grid.correlation_times()
+            return np.where(times > 1, np.ceil(1.5 * times), 1).astype(np.int64)
+        columns = zip(self.normal_scores(), self.reference_places().T, strict=True)
+        return np.array([_spacing(scores[places]) for scores, places in columns])
+
     def normal_scores(self) -> tuple[NDArray[np.float64], ...]:
         """Return for each feature the score of every place: the mean of the standard normal share that it stands for.
 
@@ -141,6 +163,16 @@ def _normal_scores(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     between = (_density(lower) - _density(upper)) / np.where(counts > 0, counts / n, 1)
     alone = special.ndtri(np.clip(lower, 0.5 / n, 1 - 0.5 / n))
     return np.where(counts > 0, between, alone)
+
+
+def _spacing(scores: NDArray[np.float64]) -> int:
+    n = len(scores)
+    most = max(1, min(MOST_SPACING, n // 20))
+    centred = scores - scores.mean()
+    spectrum = np.abs(np.fft.rfft(centred, 2 * n)) ** 2
+    covariance = np.fft.irfft(spectrum)[: most + 1]
+    within = np.flatnonzero(np.abs(covariance[1:]) <= CHANCE / np.sqrt(n) * covariance[0])
+    return int(within[0]) + 1 if len(within) else most
 
 
 def _density(shares: NDArray[np.float64]) -> NDArray[np.float64]:

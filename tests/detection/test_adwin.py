@@ -138,6 +138,27 @@ def test_false_alarms_are_rare():
     assert alarms <= 3
 
 
+def test_rows_that_resemble_their_neighbours_are_no_alarm(autoregressive):
+    rng = np.random.default_rng(3)
+    alarms, naive = 0, 0
+    for _ in range(15):
+        X = autoregressive(8000, 1, 0.8, rng)
+        alarms += ADWIN().fit(X[:2000]).score(X[2000:]).statistic > 0
+        naive += ADWIN(every=1).fit(X[:2000]).score(X[2000:]).statistic > 0
+    assert alarms <= 1
+    assert naive > 10
+
+
+def test_every_kth_row_is_fed_in_however_they_come(rng):
+    stream = rng.random(3000) ** np.repeat([1, 3], 1500)
+    detector = ADWIN(ranks=False, every=3).fit(stream[:300])
+    found = [
+        change.row for part in np.split(stream[300:], [1, 2, 1000, 1001]) for change in detector.update(part)
+    ]
+    assert found == [3 * row - 300 for row in rivers_changes(stream[::3]) if 3 * row >= 300]
+    assert found
+
+
 def test_a_reference_kept_as_counts_alone_is_enough(rng):
     detector = ADWIN().fit(ReferenceProfile.fit(rng.normal(size=(2000, 2)), no_raw=True))
     assert detector.score(rng.normal(size=(1000, 2))).statistic == 0

@@ -47,7 +47,7 @@ def test_p_values_are_uniform_and_independent(draw):
     for seed in range(40):
         x = rng.normal(size=1000) if draw == "normal" else rng.poisson(1.0, 1000).astype(float)
         monitor = ConformalECUSUM(seed=seed).fit(x[:500])
-        p = monitor._p_values(monitor._ranks.places(x[500:]))[:, 0]
+        p = monitor._p_values(monitor._ranks.places(x[500:]), np.ones((500, 1), dtype=bool))[:, 0]
         pooled.append(p)
         lagged.append(np.corrcoef(p[1:], p[:-1])[0, 1])
     assert stats.kstest(np.concatenate(pooled), "uniform").pvalue > 0.01
@@ -58,7 +58,7 @@ def test_p_values_are_ranks_among_all_that_came_before(rng):
     """With a value a bin, the p-value lies within its tie's share of the reference and the rows before."""
     x = rng.integers(0, 5, 300).astype(float)
     monitor = ConformalECUSUM().fit(x[:100])
-    p = monitor._p_values(monitor._ranks.places(x[100:]))[:, 0]
+    p = monitor._p_values(monitor._ranks.places(x[100:]), np.ones((200, 1), dtype=bool))[:, 0]
     for t in range(200):
         before, value = x[: 100 + t], x[100 + t]
         low, width = (before < value).sum(), (before == value).sum() + 1
@@ -79,7 +79,7 @@ def test_rows_one_by_one_and_in_batches_agree(rng):
         assert other.alarm_row == status.alarm_row
         assert other.features == status.features
         assert other.e_value == pytest.approx(status.e_value, rel=1e-6)
-    assert parts.state()["seen"] == single.state()["seen"] == whole.state()["seen"]
+    assert parts.state()["learned"] == single.state()["learned"] == whole.state()["learned"]
 
 
 @pytest.mark.parametrize("kind", ["one feature", "mixed"])
@@ -92,6 +92,21 @@ def test_false_alarms_are_rarer_than_one_in_1_over_alpha_rows(kind):
         X = mixed(rng, 500 + rows) if kind == "mixed" else pd.DataFrame({"x": rng.normal(size=500 + rows)})
         alarms += ConformalECUSUM(alpha=alpha, seed=seed).fit(X[:500]).update(X[500:]).alarmed
     assert alarms / streams <= rows * alpha
+
+
+@pytest.mark.parametrize("phi", [0.5, 0.9])
+def test_rows_that_resemble_their_neighbours_are_no_alarm(autoregressive, phi):
+    rng = np.random.default_rng(6)
+    alarms, naive, found = 0, 0, 0
+    for seed in range(20):
+        X = autoregressive(5000, 2, phi, rng)
+        monitor = ConformalECUSUM(seed=seed).fit(X[:2000])
+        alarms += monitor.update(X[2000:]).alarmed
+        found += monitor.update(autoregressive(1500, 2, phi, rng) + 1.5).alarmed
+        naive += ConformalECUSUM(seed=seed, every=1).fit(X[:2000]).update(X[2000:]).alarmed
+    assert alarms <= 3
+    assert naive > 15
+    assert found == 20
 
 
 def test_mean_time_to_a_false_alarm_is_at_least_1_over_alpha():
@@ -159,11 +174,11 @@ def test_the_evidence_is_the_mean_over_features(rng):
 def test_nothing_is_learned_after_the_alarm(rng):
     monitor = ConformalECUSUM().fit(rng.normal(size=500))
     row = monitor.update(rng.normal(3, 1, 400)).alarm_row
-    learned = sum(monitor.state()["seen"][0].values())
+    learned = sum(monitor.state()["learned"][0].values())
     assert learned == row < 20
     status = monitor.update(rng.normal(3, 1, 5000))
     assert status.alarm_row == row
-    assert sum(monitor.state()["seen"][0].values()) == row
+    assert sum(monitor.state()["learned"][0].values()) == row
     assert np.isfinite(status.e_value)
 
 
@@ -172,7 +187,7 @@ def test_reset_starts_anew_from_the_reference(rng):
     monitor.update(rng.normal(3, 1, 400))
     monitor.reset()
     assert (monitor.status.rows, monitor.status.alarmed, monitor.status.features) == (400, False, ())
-    assert monitor.state()["seen"] == [{}]
+    assert monitor.state()["learned"] == [{}]
     assert not monitor.update(rng.normal(size=500)).alarmed
     assert monitor.update(rng.normal(3, 1, 100)).alarm_row >= 900
 
@@ -210,7 +225,7 @@ def test_a_state_of_another_reference_is_refused(rng):
         ConformalECUSUM.from_state(state, rng.normal(size=100))
 
 
-@pytest.mark.parametrize("broken", [None, {}, "seen", "log_m", "alpha"])
+@pytest.mark.parametrize("broken", [None, {}, "learned", "log_m", "alpha"])
 def test_anything_else_is_no_state(rng, broken):
     reference = rng.normal(size=100)
     state = ConformalECUSUM().fit(reference).state()

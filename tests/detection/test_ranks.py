@@ -87,6 +87,30 @@ def test_counts_alone_are_enough(rng):
     assert ranks.places({"x": [0.0], "c": ["new"]})[0, 1] == 2
 
 
+def test_independent_rows_need_no_space_between_them(rng):
+    frame = (
+        pd.DataFrame(rng.normal(size=(2000, 30)))
+        .rename(columns=str)
+        .assign(k=1.0, c=rng.choice(["a", "b"], 2000))
+    )
+    assert (ranks_of(frame).spacing() == 1).all()
+    assert (ranks_of(frame, no_raw=True).spacing() == 1).mean() > 0.9
+
+
+@pytest.mark.parametrize(("phi", "low", "high"), [(0.5, 3, 6), (0.9, 12, 45)])
+def test_rows_that_resemble_their_neighbours_are_set_apart(rng, autoregressive, phi, low, high):
+    frame = autoregressive(5000, 3, phi, rng).assign(noise=rng.normal(size=5000))
+    for no_raw in (False, True):
+        spacing = ranks_of(frame, no_raw=no_raw).spacing()
+        assert (spacing[:3] >= low).all()
+        assert (spacing[:3] <= high).all()
+        assert spacing[3] == 1
+
+
+def test_a_trend_is_set_apart_by_the_most_there_is():
+    assert ranks_of({"t": np.arange(1000.0)}).spacing().tolist() == [50]
+
+
 @pytest.mark.parametrize(
     ("value", "names", "expected"),
     [
