@@ -207,7 +207,7 @@ def _framed(
     dtype = object if embedding.labels else np.result_type(answers, np.float32)
     whole = np.full((n_rows, len(columns)), None if embedding.labels else np.nan, dtype=dtype)
     whole[held] = answers
-    return pd.DataFrame(whole, columns=columns)
+    return pd.DataFrame(whole, columns=columns, dtype=dtype)
 
 
 def _asked(embedder: Embedder, values: Any, name: str, n_rows: int) -> tuple[NDArray[Any], Embedding]:
