@@ -11,7 +11,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from mlflow_drift.assessment.answers import Answers, as_probabilities, codes_in
 from mlflow_drift.assessment.metrics import CLASSIFICATION, Metric
-from mlflow_drift.assessment.overlap import FEWEST_EFFECTIVE, effective_sample_size
+from mlflow_drift.assessment.overlap import density_ratio, too_far
 from mlflow_drift.assessment.performance import Performance, block_counts, block_sums, severity_of_drop
 from mlflow_drift.errors import invalid
 from mlflow_drift.inputs import as_labels, check_alpha, check_count
@@ -51,7 +51,8 @@ def estimate_by_confidence(
     """Estimate a classifier's metric on rows without labels (CBPE).
 
     The predicted probabilities are calibrated by isotonic regression on labelled reference rows, each class against
-    the rest where there are more than two. The calibrated probabilities then stand for the labels: the estimate is
+    the rest where there are more than two; reference rows count by how much their like is more frequent among the
+    current rows, so that the calibration is that of the current mix of rows (PAPE). The calibrated probabilities then stand for the labels: the estimate is
     the metric of the expected confusion matrix, the expected log-loss, or the AUC of fractional labels. The interval
     is for what the labels of these very rows will give: calibrations refitted to resampled blocks of the reference,
     and labels drawn from them.
@@ -68,7 +69,8 @@ def estimate_by_confidence(
     metric : str
         "accuracy", "f1", "precision", "recall", "auc" or "log_loss".
     reference_rows, rows : DataFrames with the same columns, optional
-        The features, to judge whether the reference still resembles the current rows; by default the probabilities.
+        The features, to weigh the reference rows and to judge whether enough of them resemble the current ones.
+        Without them the estimate is plain CBPE, and the judgement is by the probabilities.
     kinds : sequence of str, optional
         "numeric", "categorical", "boolean" or "datetime" for each of their columns.
     level : float
@@ -104,6 +106,7 @@ def estimate_by_confidence(
     ----------
     Zadrozny and Elkan, Transforming classifier scores into accurate multiclass probability estimates, KDD 2002.
     NannyML, Confidence-based performance estimation, nannyml.readthedocs.io ("How it works").
+    Białek et al., Estimating model performance under covariate shift without labels, arXiv:2401.08348, 2024 (PAPE).
     """
     known = CLASSIFICATION.get(metric)
     if known is None:
@@ -129,14 +132,17 @@ def estimate_by_confidence(
     )  # fmt: skip
     if (rows is None) != (reference_rows is None):
         raise invalid("rows", "must be given with reference_rows, or neither", "one of them", "Pass both.")
-    if rows is None or reference_rows is None:
-        rows, reference_rows, kinds = pd.DataFrame(p[:, 1:]), pd.DataFrame(before.probabilities[:, 1:]), None
-    reason = _unsound(before.truth, before.probabilities) or _far(reference_rows, rows, kinds)
+    reason, weights = _unsound(before.truth, before.probabilities), np.ones(len(before.truth))
+    if not reason and rows is not None and reference_rows is not None:
+        weights = density_ratio(reference_rows, rows, kinds)
+        reason = too_far(weights)
+    elif not reason:
+        reason = too_far(density_ratio(pd.DataFrame(before.probabilities[:, 1:]), pd.DataFrame(p[:, 1:])))
     if reason:
         return Performance.without(metric, "cbpe", level, len(p), reason, ASSUMPTION)
-    calibrated = _calibrated(before.probabilities, before.truth, p)
+    calibrated = _calibrated(before.probabilities, before.truth, p, weights)
     value = _expected(known, calibrated, said, p)
-    drawn = _draws(known, before, p, said, block_length, check_count(draws, "draws", 20), seed)
+    drawn = _draws(known, before, weights, p, said, block_length, check_count(draws, "draws", 20), seed)
     drawn = drawn[np.isfinite(drawn)]
     tail = (1 - level) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail]) if len(drawn) else (float("nan"), float("nan"))
@@ -162,21 +168,11 @@ def _unsound(truth: NDArray[np.float64], p: NDArray[np.float64]) -> str:
     return ""
 
 
-def _far(reference: pd.DataFrame, current: pd.DataFrame, kinds: Sequence[str] | None) -> str:
-    effective = effective_sample_size(reference, current, kinds)
-    if effective >= FEWEST_EFFECTIVE:
-        return ""
-    return (
-        f"Only {effective:.0f} of {len(reference)} reference rows effectively resemble the current ones; at least "
-        f"{FEWEST_EFFECTIVE} are needed."
-    )
-
-
 def _calibrated(
     reference: NDArray[np.float64],
     truth: NDArray[np.float64],
     p: NDArray[np.float64],
-    weights: NDArray[np.float64] | None = None,
+    weights: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Return calibrated probabilities of p, each class against the rest, adding up to 1."""
     first = 1 if p.shape[1] == 2 else 0
@@ -200,6 +196,7 @@ def _expected(
 def _draws(
     metric: Metric,
     before: Answers,
+    ratio: NDArray[np.float64],
     p: NDArray[np.float64],
     said: NDArray[Any],
     length: int,
@@ -213,7 +210,7 @@ def _draws(
     rows_of = block_sums(np.ones(n), check_count(length, "block_length")).astype(np.int64)
     found = np.empty(draws)
     for d, counts in enumerate(block_counts(len(rows_of), draws, rng)):
-        weights = np.repeat(counts, rows_of).astype(np.float64)
+        weights = np.repeat(counts, rows_of) * ratio
         chances = np.cumsum(_calibrated(before.probabilities, before.truth, p, weights), axis=1)
         labels = np.minimum((rng.random((len(p), 1)) > chances).sum(axis=1), p.shape[1] - 1)
         found[d] = _expected(metric, np.eye(p.shape[1])[labels], said, p)

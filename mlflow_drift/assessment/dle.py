@@ -13,7 +13,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from mlflow_drift.assessment.answers import Answers, as_numbers
 from mlflow_drift.assessment.design import ordinal
 from mlflow_drift.assessment.metrics import REGRESSION
-from mlflow_drift.assessment.overlap import FEWEST_EFFECTIVE, effective_sample_size
+from mlflow_drift.assessment.overlap import density_ratio, too_far
 from mlflow_drift.assessment.performance import Performance, block_sums, severity_of_drop
 from mlflow_drift.errors import invalid
 from mlflow_drift.inputs import check_alpha, check_count
@@ -51,7 +51,8 @@ def estimate_by_loss(
 
     Gradient-boosted trees learn the absolute or squared error from features and prediction on labelled reference
     rows, in five folds of consecutive rows. The estimate is the mean of their forecasts for the current rows, plus
-    the mean by which forecasts for the folds left out were wrong. The interval is for what the labels of these very
+    the mean by which forecasts for the folds left out were wrong, each row counting by how much its like is more
+    frequent among the current rows: right if either the trees or these weights are. The interval is for what the labels of these very
     rows will give: it adds the scatter of errors about their forecasts and, by the jackknife, what the models
     themselves are unsure of.
 
@@ -97,6 +98,7 @@ def estimate_by_loss(
     References
     ----------
     NannyML, Direct loss estimation, nannyml.readthedocs.io ("How it works").
+    Bang and Robins, Doubly robust estimation in missing data and causal inference models, Biometrics 61, 2005.
     """
     if metric not in METRICS:
         raise invalid(
@@ -114,7 +116,12 @@ def estimate_by_loss(
             "Align them.",
         )
     kinds = [kind_of(reference_rows[name]) for name in reference_rows.columns] if kinds is None else kinds
-    reason = _unsound(reference_rows, rows, kinds)
+    reason, ratio = "", np.ones(len(before.truth))
+    if len(ratio) < FEWEST_LABELS:
+        reason = f"{len(ratio)} labelled reference rows; at least {FEWEST_LABELS} are needed to learn errors."
+    else:
+        ratio = density_ratio(reference_rows, rows, kinds)
+        reason = too_far(ratio)
     if reason:
         return Performance.without(metric, "dle", level, len(rows), reason, ASSUMPTION)
     kept = np.arange(len(before.truth))[-MAX_ROWS:]
@@ -123,7 +130,7 @@ def estimate_by_loss(
     X_current = np.column_stack([X[len(kept) :], said])
     error = before.predicted[kept] - before.truth[kept]
     losses = np.abs(error) if metric == "mae" else error**2
-    mean, spread = _forecast(X_reference, losses, X_current, length, seed)
+    mean, spread = _forecast(X_reference, losses, ratio[kept], X_current, length, seed)
     reach = spread * stats.norm.isf((1 - level) / 2)
     ends = np.maximum([mean, mean - reach, mean + reach], 0.0)
     value, low, high = (float(end) for end in (np.sqrt(ends) if metric == "rmse" else ends))
@@ -137,23 +144,10 @@ def estimate_by_loss(
     )  # fmt: skip
 
 
-def _unsound(reference: pd.DataFrame, current: pd.DataFrame, kinds: Sequence[str]) -> str:
-    if len(reference) < FEWEST_LABELS:
-        return (
-            f"{len(reference)} labelled reference rows; at least {FEWEST_LABELS} are needed to learn errors."
-        )
-    effective = effective_sample_size(reference, current, kinds)
-    if effective < FEWEST_EFFECTIVE:
-        return (
-            f"Only {effective:.0f} of {len(reference)} reference rows effectively resemble the current ones; at least "
-            f"{FEWEST_EFFECTIVE} are needed."
-        )
-    return ""
-
-
 def _forecast(
     X: NDArray[np.float64],
     losses: NDArray[np.float64],
+    ratio: NDArray[np.float64],
     X_current: NDArray[np.float64],
     length: int,
     seed: int,
@@ -169,13 +163,18 @@ def _forecast(
         )
         trees.fit(X[fold != k], capped[fold != k])
         residuals[fold == k] = losses[fold == k] - trees.predict(X[fold == k])
-        means[k] = trees.predict(X_current).mean() + residuals[fold == k].mean()
-    scatter = _variance_of_mean(residuals, length)
+        means[k] = trees.predict(X_current).mean()
+    share = ratio / ratio.sum()
+    correction = float(share @ residuals)
+    off = residuals - correction
+    learnt = float(np.sum(block_sums(share * off, length) ** 2))
+    # What the current labels scatter about the forecast: as the reference's, weighted to look like them, do.
+    scatter = float(share @ off**2) * _inflation(off, length) / len(X_current)
     models = (FOLDS - 1) / FOLDS * float(np.sum((means - means.mean()) ** 2))
-    noise = scatter * len(X) / len(X_current)
-    return float(means.mean()), float(np.sqrt(noise + max(models, scatter)))
+    return float(means.mean()) + correction, float(np.sqrt(scatter + learnt + models))
 
 
-def _variance_of_mean(values: NDArray[np.float64], length: int) -> float:
-    sums = block_sums(values - values.mean(), length)
-    return float(np.sum(sums**2)) / len(values) ** 2
+def _inflation(values: NDArray[np.float64], length: int) -> float:
+    """Return the variance of a mean of dependent values, relative to independent ones, at least 1."""
+    centred = values - values.mean()
+    return max(1.0, float(np.sum(block_sums(centred, length) ** 2) / max(float(np.sum(centred**2)), 1e-300)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,10 @@ from sklearn.linear_model import LogisticRegression
 from mlflow_drift.assessment.design import Design
 from mlflow_drift.reference import kind_of
 
-__all__ = ["FEWEST_EFFECTIVE", "effective_sample_size"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["FEWEST_EFFECTIVE", "density_ratio", "effective_sample_size", "too_far"]
 
 FEWEST_EFFECTIVE = 100
 """Effective reference rows below which nothing is said about current rows."""
@@ -19,13 +23,12 @@ MOST_BENT = 60
 MAX_ROWS = 4000
 
 
-def effective_sample_size(
+def density_ratio(
     reference: pd.DataFrame, current: pd.DataFrame, kinds: Sequence[str] | None = None
-) -> float:
-    """Return how many reference rows there effectively are, weighted to look like the current rows.
+) -> NDArray[np.float64]:
+    """Return for every reference row how much more frequent its like is among the current rows, on average 1.
 
-    The weights are density ratios, from a logistic regression that tells current from reference rows, fitted on one
-    half and applied to the other; n_eff = (sum of w)^2 / (sum of w^2), Kish's effective sample size.
+    A logistic regression tells current from reference rows; it is fitted on one half and applied to the other.
 
     Parameters
     ----------
@@ -35,48 +38,71 @@ def effective_sample_size(
 
     Returns
     -------
-    float
-        At most the number of reference rows.
+    array of shape (n_reference,)
 
     Examples
     --------
-    >>> rng = np.random.default_rng(0)
-    >>> rows = pd.DataFrame({"x": rng.normal(size=1000)})
-    >>> near, far = (effective_sample_size(rows, rows + shift) for shift in (0.0, 4.0))
-    >>> near > 900, far < 50
-    (True, True)
+    >>> reference = pd.DataFrame({"x": np.repeat([0.0, 1.0], 500)})
+    >>> current = pd.DataFrame({"x": np.repeat([0.0, 1.0], [200, 800])})
+    >>> density_ratio(reference, current).reshape(2, 500).mean(axis=1).round(1).tolist()
+    [0.4, 1.6]
+
+    References
+    ----------
+    Bickel, Brückner and Scheffer, Discriminative learning under covariate shift, JMLR 10, 2009.
+    """
+    kinds = [kind_of(reference[name]) for name in reference.columns] if kinds is None else kinds
+    design = Design.fit(_thinned(reference), kinds, bent=len(kinds) <= MOST_BENT)
+    X = design.encode(reference)
+    few, now = (design.encode(_thinned(rows)) for rows in (reference, current))
+    weights = np.empty(len(X))
+    # The halves are of random rows: what is periodic must not fall into one of them.
+    half = np.random.default_rng(0).permutation(len(few)) % 2 == 0
+    places = np.linspace(0, len(X) - 1, len(few)).astype(int)
+    side = np.random.default_rng(1).random(len(X)) < 0.5
+    side[places] = half
+    for part in (True, False):
+        fitted = [few[half == part], now[np.random.default_rng(2).permutation(len(now)) % 2 == part]]
+        classifier = LogisticRegression(C=0.3, max_iter=300)
+        is_current = np.repeat([0, 1], [len(rows) for rows in fitted])
+        classifier.fit(np.concatenate(fitted), is_current, sample_weight=_equal_halves(is_current))
+        other = side != part
+        log_ratio = classifier.decision_function(X[other])
+        ratio = np.exp(log_ratio - log_ratio.max())
+        weights[other] = ratio / ratio.mean()
+    return weights
+
+
+def effective_sample_size(weights: NDArray[np.float64]) -> float:
+    """Return how many equally weighted rows are worth as much as these: (sum of w)^2 / (sum of w^2).
+
+    Examples
+    --------
+    >>> effective_sample_size(np.ones(50)), effective_sample_size(np.array([1.0, 0.0, 0.0]))
+    (50.0, 1.0)
 
     References
     ----------
     Kish, Survey Sampling, 1965.
-    Bickel, Brückner and Scheffer, Discriminative learning under covariate shift, JMLR 10, 2009.
     """
-    kinds = [kind_of(reference[name]) for name in reference.columns] if kinds is None else kinds
-    before, now = (_thinned(rows) for rows in (reference, current))
-    design = Design.fit(before, kinds, bent=len(kinds) <= MOST_BENT)
-    X, Z = design.encode(before), design.encode(now)
-    weights = np.empty(len(X))
-    for part in (0, 1):
-        # Odd rows are weighted by what even rows taught, and the other way round.
-        fitted = [rows[np.arange(len(rows)) % 2 == part] for rows in (X, Z)]
-        classifier = LogisticRegression(C=0.1, max_iter=200)
-        is_current = np.repeat([0, 1], [len(rows) for rows in fitted])
-        classifier.fit(np.concatenate(fitted), is_current, sample_weight=_equal_halves(is_current))
-        other = np.arange(len(X)) % 2 != part
-        log_ratio = classifier.decision_function(X[other])
-        weights[other] = np.exp(log_ratio - log_ratio.max())
-    share = sum(_kish(weights[part::2]) for part in (0, 1)) / len(weights)
-    return float(share * len(reference))
+    return float(weights.sum() ** 2 / (weights**2).sum())
+
+
+def too_far(weights: NDArray[np.float64]) -> str:
+    """Return why the reference says too little about the current rows; empty if it does not."""
+    effective = effective_sample_size(weights)
+    if effective >= FEWEST_EFFECTIVE:
+        return ""
+    return (
+        f"Only {effective:.0f} of {len(weights)} reference rows effectively resemble the current ones; at least "
+        f"{FEWEST_EFFECTIVE} are needed."
+    )
 
 
 def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.iloc[np.linspace(0, len(rows) - 1, min(len(rows), MAX_ROWS)).astype(int)]
 
 
-def _equal_halves(is_current: np.ndarray) -> np.ndarray:
+def _equal_halves(is_current: NDArray[np.int64]) -> NDArray[np.float64]:
     counts = np.bincount(is_current, minlength=2)
     return np.asarray(len(is_current) / (2 * counts[is_current]))
-
-
-def _kish(weights: np.ndarray) -> float:
-    return float(weights.sum() ** 2 / (weights**2).sum())
