@@ -151,12 +151,15 @@ class ADWIN:
                 reference = ReferenceProfile.fit(as_rows(reference, None, "reference"))
             self._ranks = Ranks(reference)
             self._scores = self._ranks.normal_scores()
-            values, names = self._scored(self._ranks.reference_places()), self._ranks.names
+            columns = [
+                scores[places] / 2 for scores, places in zip(self._scores, self._ranks.held_out, strict=True)
+            ]
+            names = self._ranks.names
         else:
             if isinstance(reference, ReferenceProfile):
                 reference = reference.frame
             frame = as_frame(as_rows(reference, None, "reference"), "reference")
-            values, names = self._values(frame, "reference"), tuple(frame.columns)
+            columns, names = list(self._values(frame, "reference").T), tuple(frame.columns)
         self.streams_ = {
             name: adwin(
                 delta=self.delta / len(names),
@@ -171,7 +174,7 @@ class ADWIN:
         else:
             self._every = [self.every or 1] * len(names)
         self._rows = 0
-        self._feed(values, self.streams_)
+        self._feed(columns, self.streams_)
         return self
 
     def update(self, x: Any) -> tuple[Change, ...]:
@@ -196,7 +199,7 @@ class ADWIN:
         """
         streams = self._fitted()
         values = self._values(x, "x")
-        changes = self._feed(values, streams)
+        changes = self._feed(list(values.T), streams)
         first, self._rows = self._rows, self._rows + len(values)
         return tuple(Change(change.row + first, change.stream) for change in changes)
 
@@ -215,7 +218,7 @@ class ADWIN:
             If the columns differ from the reference's.
         """
         streams = self._fitted()
-        changes = self._feed(self._values(current, "current"), copy.deepcopy(streams))
+        changes = self._feed(list(self._values(current, "current").T), copy.deepcopy(streams))
         return Changes(
             self.name, float(len(changes)), feature=changes[0].stream if changes else None, changes=changes
         )
@@ -241,9 +244,9 @@ class ADWIN:
     def _scored(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.column_stack([scores[places[:, j]] / 2 for j, scores in enumerate(self._scores)])
 
-    def _feed(self, values: NDArray[np.float64], streams: dict[str, Any]) -> tuple[Change, ...]:
+    def _feed(self, columns: list[NDArray[np.float64]], streams: dict[str, Any]) -> tuple[Change, ...]:
         changes = []
-        for (name, stream), column, every in zip(streams.items(), values.T, self._every, strict=True):
+        for (name, stream), column, every in zip(streams.items(), columns, self._every, strict=True):
             first = -self._rows % every
             for place, value in enumerate(column[first::every].tolist()):
                 stream.update(value)

@@ -2,6 +2,10 @@
 
 Numbers keep their order, in the reference's fine bins (:mod:`mlflow_drift.bins`); levels come by their rarity in the
 reference, the rarest first. Below all of them, at places 0 and 1, are levels never seen and missing values.
+
+An order that is learned from the very rows it is applied to flatters them: the rarest levels will be less rare, and some
+of the next rows bring levels that none of these had. So every other row fixes the order of a feature's levels, and
+the rest are counted.
 """
 
 from __future__ import annotations
@@ -37,21 +41,23 @@ class Ranks:
     Parameters
     ----------
     reference : ReferenceProfile
-
         With its rows, or counts of them alone.
 
     Attributes
     ----------
     names : tuple of d strings
         The features.
+    held_out : tuple of d arrays of places
+        The reference rows that had no say in a feature's order: all of a number's, every other one of a category's.
+        Where only counts are kept, they come block by block, shuffled within the block.
     counts : tuple of d arrays
-        How many reference rows are at each place of a feature's order.
+        How many of these are at each place.
     digest : str
         A fingerprint of the features and their order.
 
     Examples
     --------
-    >>> ranks = Ranks(ReferenceProfile.fit({"x": [1.0, 2.0, 4.0], "c": ["a", "a", "b"]}))
+    >>> ranks = Ranks(ReferenceProfile.fit({"x": [1.0, 2.0, 4.0, 5.0, 6.0, 7.0], "c": list("aabaab")}))
     >>> ranks.places({"x": [-9.0, 1.0, 4.0, np.nan], "c": ["z", "b", "a", None]})[:, 1].tolist()
     [0, 2, 3, 1]
     """
@@ -61,15 +67,17 @@ class Ranks:
         self.names = reference.names
         self._coders = reference.grid.coders()
         self._plain = set(reference.kinds) == {"numeric"} and not reference.stand_ins
-        self._places, counts = [], []
-        for coder, held in zip(self._coders, _totals(reference.grid, self._coders), strict=True):
-            places = np.arange(len(held)) + 1  # numbers: as they are, after the unseen ones
-            if isinstance(coder, LevelCoder):
-                places[np.argsort(held[1:], kind="stable") + 1] = np.arange(2, len(held) + 1)
-            places[MISSING] = 1
-            self._places.append(places)
-            counts.append(np.bincount(places, weights=held, minlength=len(held) + 1).astype(np.int64))
-        self.counts = tuple(counts)
+        codes = _codes(reference.grid)
+        self._places = tuple(map(_order, self._coders, codes))
+        self._reference_places = tuple(map(_look_up, self._places, codes))
+        self.held_out = tuple(
+            places[::2] if isinstance(coder, LevelCoder) else places
+            for coder, places in zip(self._coders, self._reference_places, strict=True)
+        )
+        self.counts = tuple(
+            np.bincount(places, minlength=int(order.max()) + 1)
+            for order, places in zip(self._places, self.held_out, strict=True)
+        )
         self.digest = _digest(self._coders, reference)
 
     def places(self, rows: Any, parameter: str = "x") -> NDArray[np.int64]:
@@ -93,23 +101,8 @@ class Ranks:
         frame = self._reference.comparable(rows, parameter, all_missing="allow")
         return self._placed(codes_of(frame, self._coders))
 
-    def reference_places(self, seed: int = 0) -> NDArray[np.int64]:
-        """Return the places of the reference rows: an array of shape (n, d).
-
-        Where only counts are kept, each feature's values come block by block, shuffled within the block.
-        """
-        grid = self._reference.grid
-        if not isinstance(grid, CountedGrid):
-            return self._placed(grid.codes)
-        rng = np.random.default_rng(seed)
-        codes = [
-            np.concatenate([rng.permutation(np.repeat(np.arange(len(block)), block)) for block in counts])
-            for counts in grid.counts
-        ]
-        return self._placed(tuple(codes))
-
     def _placed(self, codes: Codes) -> NDArray[np.int64]:
-        return np.column_stack([_look_up(*pair) for pair in zip(self._places, codes, strict=True)])
+        return np.column_stack(list(map(_look_up, self._places, codes)))
 
     def spacing(self) -> NDArray[np.int64]:
         """Return for each feature how many rows apart two reference rows are all but independent.
@@ -127,7 +120,7 @@ class Ranks:
         if isinstance(grid, CountedGrid):
             times = grid.correlation_times()
             return np.where(times > 1, np.ceil(1.5 * times), 1).astype(np.int64)
-        columns = zip(self.normal_scores(), self.reference_places().T, strict=True)
+        columns = zip(self.normal_scores(), self._reference_places, strict=True)
         return np.array([_spacing(scores[places]) for scores, places in columns])
 
     def normal_scores(self) -> tuple[NDArray[np.float64], ...]:
@@ -147,13 +140,31 @@ def _digest(coders: tuple[Coder, ...], reference: ReferenceProfile) -> str:
     return hashlib.sha256(repr((reference.names, reference.kinds, orders)).encode()).hexdigest()
 
 
-def _totals(grid: Grid | CountedGrid, coders: tuple[Coder, ...]) -> tuple[NDArray[np.int64], ...]:
-    """Return how many reference rows have each code, feature by feature."""
-    if isinstance(grid, CountedGrid):
-        return grid.totals()
+def _codes(grid: Grid | CountedGrid) -> Codes:
+    """Return the reference rows' codes, feature by feature."""
+    if not isinstance(grid, CountedGrid):
+        return grid.codes
+    rng = np.random.default_rng(0)
     return tuple(
-        np.bincount(codes, minlength=coder.n_codes) for coder, codes in zip(coders, grid.codes, strict=True)
+        np.concatenate([rng.permutation(np.repeat(np.arange(len(block)), block)) for block in counts])
+        for counts in grid.counts
     )
+
+
+def _order(coder: Coder, codes: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the place of every code."""
+    places = np.arange(coder.n_codes) + 1  # numbers: as they are, after the unseen ones
+    if isinstance(coder, LevelCoder):
+        held = np.bincount(codes[1::2], minlength=coder.n_codes)
+        held[MISSING] = 0
+        held[len(coder.levels) + 1 :] = 0
+        seen = np.flatnonzero(held).tolist()
+        places = np.full(coder.n_codes, UNSEEN)
+        places[sorted(seen, key=lambda code: (held[code], str(coder.levels[code - 1])))] = (
+            np.arange(len(seen)) + 2
+        )
+    places[MISSING] = 1
+    return places
 
 
 def _normal_scores(counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -109,6 +109,23 @@ def test_rows_that_resemble_their_neighbours_are_no_alarm(autoregressive, phi):
     assert found == 20
 
 
+@pytest.mark.parametrize("levels", [50, 3000])
+def test_many_levels_raise_no_alarm_and_a_new_one_does(levels):
+    rng = np.random.default_rng(7)
+    weights = 1 / np.arange(1, levels + 1) if levels > 100 else np.ones(levels)
+
+    def draw(n):
+        return rng.choice(levels, n, p=weights / weights.sum()).astype(str)
+
+    alarms, found = 0, 0
+    for seed in range(30):
+        monitor = ConformalECUSUM(seed=seed).fit({"c": draw(2000)})
+        alarms += monitor.update({"c": draw(2000)}).alarmed
+        found += monitor.update({"c": np.where(rng.random(1000) < 0.4, "new", draw(1000))}).alarmed
+    assert alarms <= 3
+    assert found == 30
+
+
 def test_mean_time_to_a_false_alarm_is_at_least_1_over_alpha():
     rng = np.random.default_rng(3)
     times = []
