@@ -174,9 +174,9 @@ def ordinal(reference: pd.DataFrame, current: pd.DataFrame, kinds: Sequence[str]
             codes[both.isna().to_numpy()] = np.nan
             columns.append(codes)
         else:
-            columns.append(
-                np.concatenate(
-                    [numbers(part[name], kind).astype(np.float64) for part in (reference, current)]
-                )
-            )
+            before, now = (numbers(part[name], kind).astype(np.float64) for part in (reference, current))
+            known = before[np.isfinite(before)]
+            # Trees do not extrapolate: beyond the reference, and at infinity, its ends do as well.
+            ends = (known.min(), known.max()) if len(known) else (0.0, 0.0)
+            columns.append(np.clip(np.concatenate([before, now]), *ends))
     return np.column_stack(columns)
