@@ -91,7 +91,7 @@ class ADWIN:
     >>> detector.score(rng.normal(size=(1000, 2))).statistic
     0.0
     >>> result = detector.score(rng.normal([0, 0.8], size=(1000, 2)))
-    >>> result.feature, result.row < 150
+    >>> result.feature, result.row < 300
     ('x1', True)
 
     References
