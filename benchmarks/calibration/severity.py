@@ -66,6 +66,7 @@ DESIGNS = {
     "1 feature, large drift": Design(d=1, far=1.0, share=1),
     "5 features, large drift": Design(far=1.0, share=1),
     "30 features, large drift": Design(d=30, far=1.0, share=1),
+    "5 features, large drift, 500 + 200 rows": Design(far=1.0, share=1, n=500, m=200),
     "1 of 30 features": Design(d=30, share=1 / 30, far=0.7),
     "30 features, correlation .6": Design(d=30, correlation=0.6),
     "30 features, correlation .9": Design(d=30, correlation=0.9),
@@ -188,7 +189,7 @@ def truths(world: World, sketch: object, tables: list[np.ndarray], coders: tuple
                 table, weights=part, minlength=sketch.offsets[j + 1] - sketch.offsets[j]
             )
     starts, offsets = severity._groups(sketch)
-    cells = np.add.reduceat(cells, starts, axis=1)
+    cells = 1e9 * np.add.reduceat(cells, starts, axis=1)
     return severity.population_stability(cells[1:], cells[:1], offsets)[0]
 
 

@@ -29,10 +29,14 @@ COVERAGE = 0.9
 FEWEST_BLOCKS = 4
 MOST_BLOCKS = 100
 """Current blocks are put together to at most so many."""
+PARTS = 4
+"""Sudden drifts begin at quarters of blocks, gradual ones at blocks."""
 SUDDEN = 0.3
 """Prior probability of a sudden drift; the logarithm of a gradual one's width is uniform."""
-COARSE, FINE = 9, 12
+COARSE, FINE = 9, 16
 """Widths tried over the whole range, and then over the range of those that remain possible."""
+CAUTION = 1.25
+"""The factor by which dependence weakens the evidence is an estimate itself."""
 POSSIBLE = 12.0
 """What is less probable than the most probable ramp by this factor's exponential is not looked at more closely."""
 BEFORE = (0.25, 0.5, 0.75)
@@ -47,8 +51,8 @@ class Ramps:
 
     Parameters
     ----------
-    onset : array of shape (n_ramps,), int
-        First block of the drift; 0 where it began before.
+    onset : array of shape (n_ramps,)
+        Where the drift begins, in blocks; 0 where it began before.
     width : array of shape (n_ramps,)
         Blocks over which it grows; 0 if sudden.
     course : array of shape (n_ramps, n_blocks)
@@ -57,7 +61,7 @@ class Ramps:
         Sums to 1.
     """
 
-    onset: NDArray[np.int64]
+    onset: NDArray[np.float64]
     width: NDArray[np.float64]
     course: NDArray[np.float64]
     probability: NDArray[np.float64]
@@ -77,27 +81,34 @@ class Ramps:
         Examples
         --------
         >>> ramps = Ramps.grid(4, np.array([2.0]), np.array([1]))
-        >>> ramps.course.tolist()[1:]
-        [[0.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 1.0], [0.0, 0.25, 0.75, 1.0]]
+        >>> ramps.course[[4, 5, -1]].round(6).tolist()
+        [[0.0, 1.0, 1.0, 1.0], [0.0, 0.75, 1.0, 1.0], [0.0, 0.25, 0.75, 1.0]]
         """
-        blocks = np.arange(n_blocks)
         spacing = np.log(widths[-1] / widths[0]) / (len(widths) - 1) if len(widths) > 1 else 1.0
         each = (1 - SUDDEN) * min(1.0, spacing / np.log(max(n_blocks, 4) / 2))
-        parts = [(blocks.astype(float), np.zeros(n_blocks), np.full(n_blocks, SUDDEN))]
+        within = np.arange(PARTS * n_blocks) / PARTS
+        parts = [(within, np.zeros(len(within)), np.full(len(within), SUDDEN / PARTS))]
         for width in widths:
             before = -width * np.array(BEFORE) if len(onsets) and onsets[0] == 0 else []
             starts = np.concatenate([before, onsets])
             parts.append((starts, np.full(len(starts), width), np.full(len(starts), each)))
         start, wide, prior = (np.concatenate(part) for part in zip(*parts, strict=True))
-        # A block has the drift of its middle.
-        course = np.clip((blocks + 0.5 - start[:, None]) / np.maximum(wide, 0.5)[:, None], 0, 1)
-        return cls(np.maximum(start, 0).astype(np.int64), wide, course, prior / prior.sum())
+        since = np.arange(n_blocks + 1) - start[:, None]
+        course = np.diff(_integral(since, np.maximum(wide, 1e-9)[:, None]), axis=1)
+        return cls(np.maximum(start, 0), wide, course, prior / prior.sum())
 
     def of_onsets(self) -> NDArray[np.float64]:
-        """Return the probability of each block to be the first."""
-        onsets: NDArray[np.float64] = np.zeros(self.course.shape[1])
-        np.add.at(onsets, self.onset, self.probability)
+        """Return the probability of each quarter of a block to be the first."""
+        onsets: NDArray[np.float64] = np.zeros(PARTS * self.course.shape[1])
+        np.add.at(onsets, (self.onset * PARTS).astype(np.int64), self.probability)
         return onsets
+
+
+def _integral(since: NDArray[np.float64], width: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Integral of a ramp from its onset."""
+    rising = np.clip(since, 0, width)
+    integral: NDArray[np.float64] = rising**2 / (2 * width) + np.maximum(since - width, 0)
+    return integral
 
 
 def locate_onset(sketch: Sketch, n_current: int, times: pd.DatetimeIndex | None = None) -> Onset:
@@ -115,7 +126,7 @@ def locate_onset(sketch: Sketch, n_current: int, times: pd.DatetimeIndex | None 
     Returns
     -------
     Onset
-        Row 0 means at the window's first row or before it. The set is an interval of rows that spans the
+        The row is the posterior median; 0 means at the window's first row or before it. The set is an interval of rows that spans the
         90 % highest-posterior set of blocks.
 
     Raises
@@ -151,23 +162,23 @@ def locate_onset(sketch: Sketch, n_current: int, times: pd.DatetimeIndex | None 
     def row_of(block: float) -> int:
         return 0 if block <= 0 else min(n_current - 1, skipped + round(block * length))
 
-    at = int(order[0])
-    # A block may hold the beginning inside: the nearest border is half a block away at most.
-    rows = row_of(at), row_of(int(members.min()) - 0.5), row_of(int(members.max()) + 0.5)
+    at = int(np.searchsorted(np.cumsum(posterior), 0.5)) / PARTS  # the median: least error
+    # The grid's nearest point may be half a block away.
+    rows = row_of(at), row_of(members.min() / PARTS - 0.5), row_of(members.max() / PARTS + 0.5)
     moments = [None if times is None else times[row].to_pydatetime() for row in rows]
     gradual = float(ramps.probability[ramps.width > 0].sum())
     told: dict[str, Any] = {
         "gradual": gradual,
-        "width": round(_width(ramps, at) * length) if gradual > 0.5 else 0,
+        "width": round(_width(ramps) * length) if gradual > 0.5 else 0,
     }
     known = {field.name for field in dataclasses.fields(Onset)}
     return Onset(*rows, COVERAGE, *moments, **{name: value for name, value in told.items() if name in known})
 
 
-def _width(ramps: Ramps, onset: int) -> float:
-    """Mean width of the gradual drifts that begin at a block."""
-    chosen = (ramps.onset == onset) & (ramps.width > 0)
-    return float(np.average(ramps.width[chosen], weights=ramps.probability[chosen] + 1e-300))
+def _width(ramps: Ramps) -> float:
+    """Mean width of the gradual drifts."""
+    weights = ramps.probability * (ramps.width > 0)
+    return float(ramps.width @ weights / max(weights.sum(), 1e-300))
 
 
 def ramp_posterior(sketch: Sketch) -> Ramps:
@@ -186,7 +197,7 @@ def ramp_posterior(sketch: Sketch) -> Ramps:
     n = sketch.n_current_blocks
     ramps = Ramps.grid(n, np.geomspace(min(2, n), n, COARSE), np.arange(n))
     evidence = regression.evidence(ramps)
-    factor = regression.factor(ramps.course[int(np.argmax(evidence + np.log(ramps.probability)))])
+    factor = CAUTION * regression.factor(ramps.course[int(np.argmax(evidence + np.log(ramps.probability)))])
     posterior = evidence / factor + np.log(ramps.probability)
     possible = (ramps.width > 0) & (posterior > posterior.max() - POSSIBLE)
     if possible.any():
@@ -206,7 +217,7 @@ def _closer(ramps: Ramps, possible: NDArray[np.bool_]) -> Ramps:
     return Ramps.grid(
         n,
         np.geomspace(low, high, FINE),
-        np.arange(max(0, onsets.min() - beside), min(n, onsets.max() + beside + 1)),
+        np.arange(max(0, int(onsets.min()) - beside), min(n, int(onsets.max()) + beside + 1)),
     )
 
 
@@ -240,13 +251,16 @@ class _Regression:
         """Return the log evidence for each ramp, up to a constant."""
         slopes, spread = self._slopes(ramps.course)
         explained = np.add.reduceat(slopes**2, self.sketch.offsets[:-1], axis=1) / spread[:, None]
-        evidence = np.zeros_like(explained)
-        for size in SIZES:
-            information = spread[:, None] * self.sketch.block_length * (size / self.freedom)
-            drifting = explained * (information / (1 + information)) - self.freedom * np.log1p(information)
-            np.logaddexp(evidence, drifting / 2 - np.log(len(SIZES)), out=evidence)
-        total: NDArray[np.float64] = evidence.sum(axis=1)
-        return total
+        kinds, which = np.unique(self.freedom, return_inverse=True)
+        information = spread[:, None] * self.sketch.block_length * (SIZES[:, None, None] / kinds)
+        believed, penalty = information / (1 + information), kinds * np.log1p(information) / 2
+        # No drift, and each size of drift: of the mean of both.
+        logs = np.zeros((1 + len(SIZES), *explained.shape))
+        logs[1:] = explained / 2 * believed[:, :, which] - penalty[:, :, which] - np.log(len(SIZES))
+        largest = logs.max(axis=0)
+        logs -= largest
+        evidence: NDArray[np.float64] = (np.log(np.exp(logs, out=logs).sum(axis=0)) + largest).sum(axis=1)
+        return evidence
 
     def factor(self, course: NDArray[np.float64]) -> float:
         """Long-run variance of the blocks' scores along a drift, relative to independent rows, at least 1."""

@@ -32,10 +32,13 @@ HALF = 0.25
 NOTEWORTHY = 0.10
 """Severities up to this are practically none."""
 FLOOR = 0.001
-"""Added to every share: an empty bin makes the index large, not infinite."""
-LEAST_SHARE = {"numeric": 0.08, "datetime": 0.08}
-"""Neighbouring bins are put together until they hold as much of both sides: quantile bins become tenths."""
-LEAST_SHARE_OF_LEVELS = 0.01
+"""Smaller shares count as so much: an empty bin makes the index large, not infinite, nor dependent on the rows."""
+TENTH = 0.12
+"""Where no bin of a number holds more, they are put together to tenths."""
+LEAST_OF_TENTHS, LEAST_SHARE = 0.08, 0.01
+"""Neighbouring bins are put together until they hold as much of both sides: of tenths, and of values or levels."""
+EXPECTED_ROWS = 5
+"""Nor may fewer rows be expected in a bin, on either side."""
 MOST_BATCHES = 128
 """Blocks are put together to at most so many batches, of each side, where their covariance is needed."""
 FEW_BATCHES = 32
@@ -52,7 +55,8 @@ class WorstFeature:
     ----------
     name : str
     median, low, high : float
-        Its own severity, with the 5 % and 95 % points.
+        Its own severity, with the 5 % and 95 % points; 5 % are divided by the number of features (Bonferroni), as
+        the largest of many estimates owes part of its size to chance.
     """
 
     name: str
@@ -102,28 +106,23 @@ def severity_of(psi: NDArray[np.float64]) -> NDArray[np.float64]:
 def population_stability(
     current: NDArray[np.float64], reference: NDArray[np.float64], offsets: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """PSI of every row of counts and every feature, a thousandth added to every share.
+    """PSI of every row of counts and every feature; shares below a thousandth counting as one, or half a row if that is more.
 
     Examples
     --------
     >>> population_stability(np.array([[300.0, 100.0]]), np.array([[200.0, 200.0]]), np.array([0, 2])).round(3).tolist()
-    [[0.273]]
+    [[0.275]]
     """
-    p, q = (_floored(_shares(counts, offsets), offsets) for counts in (current, reference))
+    p, q = (_shares(counts, offsets) for counts in (current, reference))
     psi: NDArray[np.float64] = np.add.reduceat((p - q) * np.log(p / q), offsets[:-1], axis=1)
     return psi
 
 
 def _shares(counts: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    rows = np.add.reduceat(counts, offsets[:-1], axis=1)
-    shares: NDArray[np.float64] = counts / np.repeat(np.maximum(rows, 1), np.diff(offsets), axis=1)
+    rows = np.maximum(np.add.reduceat(counts, offsets[:-1], axis=1), 1)
+    rows = np.repeat(rows, np.diff(offsets), axis=1)
+    shares: NDArray[np.float64] = np.maximum(np.maximum(counts, 0.5) / rows, FLOOR)
     return shares
-
-
-def _floored(shares: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    widths = np.diff(offsets)
-    floored: NDArray[np.float64] = (shares + FLOOR) / np.repeat(1 + FLOOR * widths, widths)
-    return floored
 
 
 def measure_severity(
@@ -195,7 +194,7 @@ def measure_severity(
         confidence=whole.above(threshold),
         features=severity_of(excess),
         excess=excess,
-        worst=WorstFeature(sketch.names[worst], *alone.interval()),
+        worst=WorstFeature(sketch.names[worst], *alone.interval(0.05 / d)),
     )
 
 
@@ -206,19 +205,19 @@ class _Distribution:
     severity: NDArray[np.float64]
     below: NDArray[np.float64]
 
-    def interval(self) -> tuple[float, float, float]:
-        """Return the median, the 5 % and the 95 % point."""
-        points = np.interp((0.5, 0.05, 0.95), np.maximum.accumulate(self.below), self.severity)
+    def interval(self, low: float = 0.05) -> tuple[float, float, float]:
+        """Return the median, the 5 % point or another, and the 95 % point."""
+        points = np.interp((0.5, low, 0.95), np.maximum.accumulate(self.below), self.severity)
         return float(points[0]), float(points[1]), float(points[2])
 
     def above(self, threshold: float) -> float:
-        return float(1 - np.interp(threshold, self.severity, self.below))
+        return float(1 - np.interp(threshold, self.severity, self.below, right=1.0))
 
     def tilted(self, threshold: float, prior: float) -> _Distribution:
         """Give the severities above the threshold the prior odds."""
         if prior == 0.5:
             return self
-        at = np.interp(threshold, self.severity, self.below)
+        at = np.interp(threshold, self.severity, self.below, right=1.0)
         low = np.minimum(self.below, at) * (1 - prior)
         high = np.maximum(self.below - at, 0) * prior
         return _Distribution(self.severity, (low + high) / (at * (1 - prior) + (1 - at) * prior))
@@ -240,18 +239,25 @@ class _Expansion:
     errors: tuple[NDArray[np.float64], NDArray[np.float64]]
     gradients: tuple[NDArray[np.float64], NDArray[np.float64]]
     curvatures: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+    unseen: NDArray[np.float64]
 
     @classmethod
     def of(cls, sketch: Sketch, inflation: NDArray[np.float64]) -> _Expansion:
         starts, offsets = _groups(sketch)
         counts = np.add.reduceat(sketch.counts, starts, axis=1)
         split = sketch.n_reference_blocks
-        scale = np.repeat(1 / (1 + FLOOR * np.diff(offsets)), np.diff(offsets)) / sketch.block_length
-        blocks = counts[split:] * scale, counts[:split] * scale
-        low = np.repeat(FLOOR / (1 + FLOOR * np.diff(offsets)), np.diff(offsets))
-        p, q = blocks[0].mean(axis=0) + low, blocks[1].mean(axis=0) + low
+        blocks = counts[split:] / sketch.block_length, counts[:split] / sketch.block_length
+        p, q = (
+            _shares(part.sum(axis=0, keepdims=True), offsets)[0] for part in (counts[split:], counts[:split])
+        )
         log = np.log(p / q)
-        curvatures = 1 / p + q / p**2, 1 / q + p / q**2, -1 / p - 1 / q
+        rows = [len(part) * sketch.block_length for part in blocks]
+        # Below the floor nothing bends, and the blocks don't tell how far below a share is: a row more or less.
+        free = [share > max(FLOOR, 0.5 / n) * 1.0001 for share, n in zip((p, q), rows, strict=True)]
+        slopes = log + 1 - q / p, 1 - p / q - log
+        unseen = sum(((slope / n) ** 2 * ~above) for slope, n, above in zip(slopes, rows, free, strict=True))
+        bent = free[0] & free[1]
+        curvatures = (1 / p + q / p**2) * free[0], (1 / q + p / q**2) * free[1], (-1 / p - 1 / q) * bent
         batches = FEW_BATCHES if inflation.max() > 1 else MOST_BATCHES
         errors = _errors(blocks[0], batches), _errors(blocks[1], batches)
         spreads = [np.add.reduceat((error**2).sum(axis=0) * 2 / (p + q), offsets[:-1]) for error in errors]
@@ -266,7 +272,8 @@ class _Expansion:
             offsets=offsets,
             blocks=blocks,
             errors=errors,
-            gradients=((log + 1 - q / p) * widen, (1 - p / q - log) * widen),
+            gradients=(slopes[0] * widen, slopes[1] * widen),
+            unseen=unseen,
             curvatures=curvatures,
         )
 
@@ -282,15 +289,18 @@ class _Expansion:
             errors=(second[0][:, cells], second[1][:, cells]),
             gradients=(self.gradients[0][cells], self.gradients[1][cells]),
             curvatures=(self.curvatures[0][cells], self.curvatures[1][cells], self.curvatures[2][cells]),
+            unseen=self.unseen[cells],
         )
 
     def distribution(self, weights: NDArray[np.float64]) -> _Distribution:
         """Return the confidence distribution of the weighted mean's severity."""
         estimate, bias = float(self.psi @ weights), float(self.bias @ weights)
+        if estimate <= 0:  # equal shares
+            return _Distribution(np.zeros(1), np.ones(1))
         by_cell = np.repeat(weights, np.diff(self.offsets))
         linear, freedom = self._linear(by_cell)
         quadratic = self._quadratic(by_cell)
-        slope = linear / estimate if estimate > 0 else 0.0
+        slope = linear / estimate
         widening = float(special.stdtrit(freedom, 0.95) / special.ndtri(0.95)) ** 2
         spread = math.sqrt((quadratic + slope * estimate) * widening)
         H = np.linspace(0, math.sqrt(estimate + 8 * spread + 8 * slope) + 1e-6, STEPS) ** 2
@@ -305,11 +315,10 @@ class _Expansion:
             _variance_of_mean(blocks @ (gradient * by_cell))
             for blocks, gradient in zip(self.blocks, self.gradients, strict=True)
         ]
-        total = sum(variance for variance, _ in parts)
-        if total <= 0:
-            return 0.0, 1e9
+        total = sum(variance for variance, _ in parts) + float(by_cell**2 @ self.unseen)
         # Welch and Satterthwaite.
-        return total, total**2 / sum(variance**2 / freedom for variance, freedom in parts)
+        uncertain = sum(variance**2 / freedom for variance, freedom in parts)
+        return total, total**2 / uncertain if uncertain > 0 else 1e9
 
     def _quadratic(self, by_cell: NDArray[np.float64]) -> float:
         """Variance of the quadratic part: half the trace of (curvature x covariance) squared."""
@@ -327,7 +336,7 @@ def _exceeding(
     above: NDArray[np.float64], variance: NDArray[np.float64], third: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Probability of an estimate as large as the one seen, by the gamma distribution of the same three moments."""
-    spread = np.sqrt(np.maximum(variance, 1e-300))
+    spread = np.sqrt(np.maximum(variance, 1e-24))  # a constant feature has none
     shape = 4 / np.maximum(third / spread**3, 1e-4) ** 2
     exceeding: NDArray[np.float64] = special.gammaincc(
         shape, np.maximum(shape + above / spread * np.sqrt(shape), 0)
@@ -341,12 +350,14 @@ def _groups(sketch: Sketch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     Missing values stay alone.
     """
     totals = sketch.counts.sum(axis=0)
+    fewest = min(sketch.n_reference_blocks, sketch.n_current_blocks) * sketch.block_length
     starts, offsets = [], [0]
     for j, (start, stop) in enumerate(zip(sketch.offsets[:-1], sketch.offsets[1:], strict=True)):
         alone = sketch.missing is not None and bool(sketch.missing[j])
-        least = LEAST_SHARE.get(sketch.kinds[j], LEAST_SHARE_OF_LEVELS)
-        shares = totals[start : stop - alone]
-        found = _starts(shares.tolist(), least * float(shares.sum()))
+        held = totals[start : stop - alone]
+        tenths = sketch.kinds[j] in ("numeric", "datetime") and held.max(initial=0) <= TENTH * held.sum()
+        least = max(LEAST_OF_TENTHS if tenths else LEAST_SHARE, EXPECTED_ROWS / fewest)
+        found = _starts(held.tolist(), least * float(held.sum()))
         if alone:
             found.append(int(stop - 1 - start))
         starts += [int(start) + at for at in found]
