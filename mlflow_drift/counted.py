@@ -1,13 +1,14 @@
 """A reference that is kept as counts alone, for private data: no row, and no value that fewer than 20 rows share.
 
-Kept are fine bins, each with at least 20 rows or none; the categories that at least 20 rows have; and how many of every
-block of at least 20 consecutive rows lie in each bin. Block means of products of normal scores, for pairs of features,
+Kept are fine bins, each with at least 20 rows or none; categories that stand out by their many rows, the others being
+hashed into buckets; and how many of every block of at least 20 consecutive rows lie in each bin. Block means of products of normal scores, for pairs of features,
 tell the dependence between them.
 """
 
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ FEWEST_ROWS = 20
 """Rows that a bin, a category or a block has at least."""
 MOST_BLOCKS = 400
 FEWEST_BLOCKS = 8
+CLEAR = 3.0
+"""Standard deviations by which a level's count must exceed the next one's, to part those with a bin of their own."""
 MOST_PAIRS = 2016
 """All pairs of 64 features; of more, those that correlate most."""
 RANKED_ROWS = 10_000
@@ -35,26 +38,67 @@ CELLS = 1 << 22
 
 
 class FrequentLevels(LevelCoder):
-    """Bins of a categorical feature that learn nothing: all levels but those known from the start share the last code.
+    """Bins of a categorical feature that learn nothing: all levels but those known from the start share some buckets.
+
+    Parameters
+    ----------
+    known : sequence
+        Levels with a bin of their own.
+    buckets : int
+        Bins that all others are hashed into, by their text; the same everywhere.
 
     Examples
     --------
-    >>> coder = FrequentLevels(["Rome", "Oslo"])
+    >>> coder = FrequentLevels(["Rome", "Oslo"], buckets=1)
     >>> coder.codes(pd.Series(["Oslo", "Bergen", None, "Narvik"])).tolist(), coder.n_codes
     ([2, 3, 0, 3], 4)
     """
 
+    def __init__(self, known: Sequence[Any] = (), buckets: int = 1) -> None:
+        super().__init__(known)
+        self.known, self.buckets = list(known), buckets
+        self.levels = [*self.known, *(f"others {k}" for k in range(buckets))]
+
     @property
     def crowded(self) -> bool:
-        """Whether the last code is that of all other levels: always."""
-        return True
+        """Whether there were too many levels to tell all of them apart: the buckets count as levels."""
+        return False
 
     def copy(self) -> FrequentLevels:
         """Return itself: it never changes."""
         return self
 
     def _number(self, level: Any) -> int:
-        return self._numbers.get(level, len(self.levels) + 1)
+        known = self._numbers.get(level)
+        if known is not None:
+            return known
+        return len(self.known) + 1 + zlib.crc32(str(level).encode("utf-8", "surrogatepass")) % self.buckets
+
+    @classmethod
+    def fit(cls, column: pd.Series) -> FrequentLevels:
+        """Choose the levels with a bin of their own, and the number of buckets.
+
+        They are the most frequent ones, down to where the counts fall by more than chance would let them. Those above a
+        mere threshold would be the ones that happened to be many in the reference, and fewer ever after.
+        """
+        counts = column.value_counts(dropna=True)
+        counts = counts[counts > 0]
+        levels = [level.item() if isinstance(level, np.generic) else level for level in counts.index.tolist()]
+        order = np.lexsort((np.array([str(level) for level in levels], dtype=object), -counts.to_numpy()))
+        rows = counts.to_numpy()[order].astype(np.float64)
+        below = np.append(rows[1:], 0.0)
+        clear = (rows >= FEWEST_ROWS) & (rows - below > CLEAR * np.sqrt(rows + below))
+        n_known = int(np.flatnonzero(clear)[-1]) + 1 if clear.any() else 0
+        rest = [levels[place] for place in order[n_known:].tolist()]
+        coder = cls([levels[place] for place in order[:n_known].tolist()])
+        for buckets in (64, 32, 16, 8, 4, 2) if rest else ():
+            finer = cls(coder.known, buckets)
+            held = np.bincount(
+                [finer._number(level) - n_known - 1 for level in rest], rows[n_known:], buckets
+            )
+            if held.min() >= FEWEST_ROWS:
+                return finer
+        return coder
 
 
 def private_coder(column: pd.Series, kind: str) -> Coder:
@@ -68,11 +112,7 @@ def private_coder(column: pd.Series, kind: str) -> Coder:
     (np.False_, np.True_)
     """
     if kind == "categorical":
-        counts = column.value_counts(dropna=True)
-        counts = counts[counts >= FEWEST_ROWS]
-        levels = [level.item() if isinstance(level, np.generic) else level for level in counts.index.tolist()]
-        order = np.lexsort((np.array([str(level) for level in levels], dtype=object), -counts.to_numpy()))
-        return FrequentLevels([levels[place] for place in order.tolist()])
+        return FrequentLevels.fit(column)
     values = numbers(column, kind)
     fitted = NumberCoder.fit(values, kind)
     present = values[np.isfinite(values)] if values.dtype.kind == "f" else values

@@ -93,8 +93,8 @@ def _write_counts(path: Path, counted: CountedGrid) -> dict[str, Any]:
         arrays[f"counts{j}"] = counts
         if isinstance(coder, NumberCoder):
             arrays[f"thresholds{j}"] = coder.thresholds
-        else:
-            levels[str(j)] = coder.levels
+        elif isinstance(coder, FrequentLevels):
+            levels[str(j)] = {"known": coder.known, "buckets": coder.buckets}
     np.savez_compressed(path, **arrays)
     return {"block_length": counted.block_length, "levels": levels, "sha256": _sha256(path)}
 
@@ -232,7 +232,7 @@ def _read_counts(path: Path, header: dict[str, Any]) -> CountedGrid:
     try:
         with np.load(_checked(path, told.get("sha256")), allow_pickle=False) as arrays:
             coders = tuple(
-                FrequentLevels(told["levels"][str(j)])
+                FrequentLevels(told["levels"][str(j)]["known"], int(told["levels"][str(j)]["buckets"]))
                 if kind == "categorical"
                 else NumberCoder(arrays[f"thresholds{j}"], kind)
                 for j, kind in enumerate(header["kinds"])

@@ -379,7 +379,7 @@ def _without_rows(frame: pd.DataFrame, counted: CountedGrid) -> pd.DataFrame:
     for name, coder in zip(frame.columns, counted.fixed, strict=True):
         if isinstance(frame[name].dtype, pd.CategoricalDtype) and isinstance(coder, FrequentLevels):
             levels = frame[name].cat.categories
-            empty[name] = empty[name].cat.set_categories(levels[levels.isin(coder.levels)])
+            empty[name] = empty[name].cat.set_categories(levels[levels.isin(coder.known)])
     return empty
 
 

@@ -194,7 +194,8 @@ def assert_same_counts(found, expected):
         np.testing.assert_array_equal(got, want)
     for got, want in zip(found.grid.coders(), expected.grid.coders(), strict=True):
         assert (got.n_codes, got.kind) == (want.n_codes, want.kind)
-        assert getattr(got, "levels", None) == getattr(want, "levels", None)
+        for name in ("levels", "known", "buckets"):
+            assert getattr(got, name, None) == getattr(want, name, None)
         if hasattr(want, "thresholds"):
             assert got.thresholds.dtype == want.thresholds.dtype
             np.testing.assert_array_equal(got.thresholds, want.thresholds)
