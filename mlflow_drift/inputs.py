@@ -89,6 +89,11 @@ def _tabular(value: Any, parameter: str) -> pd.DataFrame:
 
 
 def _mapped(column: Any) -> Any:
+    if isinstance(column, (pd.Series, pd.Index, pd.api.extensions.ExtensionArray)):
+        return pd.Series(column).reset_index(drop=True)  # NumPy would lose its categories or time zone
+    if isinstance(column, (list, tuple)) and any(isinstance(cell, str) for cell in column):
+        # NumPy would make text of the numbers beside the words, and all texts as wide as the longest.
+        return pd.Series(list(column), dtype=object)
     array = np.asarray(as_numpy(column))
     return as_column(array) if array.ndim > 1 else array
 

@@ -194,3 +194,22 @@ def test_words_in_a_list_leave_its_numbers_numbers():
     frame = as_frame([[1.0, "a"], [2.0, "b"]], "X")
     assert frame["x0"].dtype == float
     assert frame["x1"].tolist() == ["a", "b"]
+
+
+def test_columns_of_a_mapping_keep_their_types():
+    zoned = pd.Series(pd.date_range("2024-01-01", periods=3, tz="Europe/Rome"), index=[7, 8, 9])
+    frame = as_frame(
+        {
+            "category": pd.Categorical(["a", "b", None]),
+            "zoned": zoned,
+            "nullable": pd.array([1, None, 3], dtype="Int64"),
+            "mixed": ["a", 1, None],
+            "text": ["short", "x" * 1000, "y"],
+        },
+        "reference",
+    )
+    assert [str(frame[name].dtype) for name in ("category", "nullable")] == ["category", "Int64"]
+    assert frame["zoned"].tolist() == zoned.tolist()
+    assert frame["mixed"].tolist()[:2] == ["a", 1]
+    assert frame["mixed"].isna().tolist() == [False, False, True]
+    assert frame["text"].tolist() == ["short", "x" * 1000, "y"]
