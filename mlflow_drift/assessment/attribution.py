@@ -252,7 +252,7 @@ def _change(before: NDArray[Any], after: NDArray[Any]) -> float:
 
 def _ranks_back(reference: pd.Series, current: pd.Series, rng: np.random.Generator) -> pd.Series:
     """Map each current value to the reference value of the same rank, and as many to missing as there were."""
-    ordered = reference.dropna().sort_values(ignore_index=True)
+    ordered = reference.dropna().sort_values().reset_index(drop=True)
     if len(ordered) == 0:
         return current
     ranks = current.rank(method="average", pct=True)

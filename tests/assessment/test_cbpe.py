@@ -72,7 +72,7 @@ def test_right_under_covariate_shift_and_the_interval_covers(metric, shift):
     for seed in range(12):
         setting = Setting(seed)
         X, y = world(setting.rng, 1000, shift)
-        found = setting.estimate(X, metric=metric, draws=40, seed=seed)
+        found = setting.estimate(X, metric=metric, draws=30, seed=seed)
         truth = truth_of(metric, y, setting.model.predict_proba(X)[:, 1])
         errors.append(abs(found.value - truth))
         unchanged.append(abs(found.reference_value - truth))
@@ -119,6 +119,7 @@ def test_several_classes():
             metric=metric,
             reference_rows=pd.DataFrame(X),
             rows=pd.DataFrame(Z),
+            draws=20,
         )
         assert found.value == pytest.approx(expected, abs=0.03)
 

@@ -74,8 +74,8 @@ def test_marginally_both_drift():
 
 @pytest.mark.parametrize("draw", [linear, levels])
 def test_level_without_drift(draw):
-    found = [compare(draw, seed, 0.0, n=800, m=400)["conditional_p"].min() for seed in range(150)]
-    assert np.mean(np.array(found) <= 0.05) < 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / 150)
+    found = [compare(draw, seed, 0.0, n=800, m=400)["conditional_p"].min() for seed in range(80)]
+    assert np.mean(np.array(found) <= 0.05) < 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / 80)
 
 
 def test_level_under_serial_dependence():
@@ -89,7 +89,7 @@ def test_level_under_serial_dependence():
         np.mean(
             [
                 compare(draw, s, 0.0, 4000, 2000, block_length=k)["conditional_p"].min() <= 0.05
-                for s in range(40)
+                for s in range(25)
             ]
         )
         for k in (1, 50)

@@ -17,7 +17,7 @@ def draw(rng, n, extra=5):
     return rows
 
 
-def flagged(question, runs=40):
+def flagged(question, runs=25):
     return np.mean([bool(question(np.random.default_rng(seed))) for seed in range(runs)])
 
 
@@ -36,8 +36,8 @@ def test_nothing_is_found_where_nothing_changed():
     def heavy(rng):
         return find_slices(draw(rng, 2000), draw(rng, 1000), losses=rng.pareto(2.5, 1000))
 
-    # The 99.5 % point of the number of alarms in 40 at .05.
-    assert max(flagged(question) for question in (drift, error, always_hard, heavy)) <= 6 / 40
+    # The 99.5 % point of the number of alarms in 25 at .05.
+    assert max(flagged(question) for question in (drift, error, always_hard, heavy)) <= 4 / 25
 
 
 def test_what_was_always_hard_is_found_without_reference_losses():
