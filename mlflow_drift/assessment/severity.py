@@ -43,6 +43,10 @@ MOST_BATCHES = 128
 """Blocks are put together to at most so many batches, of each side, where their covariance is needed."""
 FEW_BATCHES = 32
 """Longer ones, where neighbouring blocks resemble each other."""
+MEMORY = 1.2
+"""Estimates of the dependence, from rows whose correlations die away unseen, are too low by about so much."""
+CAUTION = 3.0
+"""Where there is serial dependence, its own strength is an estimate: so many times fewer degrees of freedom."""
 STEPS = 400
 """Points at which the distribution is computed."""
 
@@ -240,6 +244,7 @@ class _Expansion:
     gradients: tuple[NDArray[np.float64], NDArray[np.float64]]
     curvatures: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
     unseen: NDArray[np.float64]
+    caution: float
 
     @classmethod
     def of(cls, sketch: Sketch, inflation: NDArray[np.float64]) -> _Expansion:
@@ -261,7 +266,9 @@ class _Expansion:
         batches = FEW_BATCHES if inflation.max() > 1 else MOST_BATCHES
         errors = _errors(blocks[0], batches), _errors(blocks[1], batches)
         spreads = [np.add.reduceat((error**2).sum(axis=0) * 2 / (p + q), offsets[:-1]) for error in errors]
-        wider = _widening(inflation, spreads, (len(blocks[0]), len(blocks[1])))
+        wider = _widening(
+            np.where(inflation > 1, MEMORY * inflation, 1), spreads, (len(blocks[0]), len(blocks[1]))
+        )
         widen = np.sqrt(np.repeat(wider, np.diff(offsets)))
         bias = (
             sum((error**2).sum(axis=0) * curve for error, curve in zip(errors, curvatures, strict=False)) / 2
@@ -274,6 +281,7 @@ class _Expansion:
             errors=errors,
             gradients=(slopes[0] * widen, slopes[1] * widen),
             unseen=unseen,
+            caution=CAUTION if inflation.max() > 1 else 1.0,
             curvatures=curvatures,
         )
 
@@ -290,6 +298,7 @@ class _Expansion:
             gradients=(self.gradients[0][cells], self.gradients[1][cells]),
             curvatures=(self.curvatures[0][cells], self.curvatures[1][cells], self.curvatures[2][cells]),
             unseen=self.unseen[cells],
+            caution=self.caution,
         )
 
     def distribution(self, weights: NDArray[np.float64]) -> _Distribution:
@@ -317,7 +326,7 @@ class _Expansion:
         ]
         total = sum(variance for variance, _ in parts) + float(by_cell**2 @ self.unseen)
         # Welch and Satterthwaite.
-        uncertain = sum(variance**2 / freedom for variance, freedom in parts)
+        uncertain = sum(variance**2 / freedom for variance, freedom in parts) * self.caution
         return total, total**2 / uncertain if uncertain > 0 else 1e9
 
     def _quadratic(self, by_cell: NDArray[np.float64]) -> float:
