@@ -117,12 +117,16 @@ def growth(arena: Arena, sizes: list[tuple[int, int]], rounds: int) -> list[dict
     return found
 
 
-def slope(points: list[dict[str, Any]], size: str) -> float:
-    """Return the exponent of growth between the larger half of the sizes: 1 is linear."""
-    points = points[len(points) // 2 - 1 :]
-    x = np.log([point[size] for point in points])
-    y = np.log([point["cpu_seconds"]["median"] for point in points])
-    return round(float(np.polyfit(x, y, 1)[0]), 3)
+def straightness(points: list[dict[str, Any]], size: str) -> dict[str, float]:
+    """Return the straight line through the costs, and how far they lie from it at most, as a share of the largest."""
+    x = np.array([point[size] for point in points], dtype=float)
+    y = np.array([point["cpu_seconds"]["median"] for point in points])
+    rise, start = np.polyfit(x, y, 1)
+    return {
+        "seconds_at_start": round(float(start), 4),
+        "microseconds_each": round(float(rise) * 1e6, 3),
+        "largest_deviation": round(float(np.abs(y - (start + rise * x)).max() / y.max()), 4),
+    }
 
 
 def draw(by_rows: list[dict[str, Any]], by_features: list[dict[str, Any]], path: Path) -> None:
@@ -180,8 +184,8 @@ def main() -> None:
         "reference_rows": arguments.reference,
         "windows": windows,
         "growth": {
-            "by_rows": {"points": rows_found, "exponent": slope(rows_found, "rows")},
-            "by_features": {"points": features_found, "exponent": slope(features_found, "features")},
+            "by_rows": {"points": rows_found, "line": straightness(rows_found, "rows")},
+            "by_features": {"points": features_found, "line": straightness(features_found, "features")},
         },
         "left_out": failed,
     }
@@ -199,9 +203,8 @@ def main() -> None:
             print(f"  {label:45s} {found['median']:8.3f}  {ratio:8.4f}{note}")
         for label, error in window["failed"].items():
             print(f"  {label}: {error}")
-    print(
-        f"\ngrowth: rows^{result['growth']['by_rows']['exponent']}, features^{result['growth']['by_features']['exponent']}"
-    )
+    for size, grown in result["growth"].items():
+        print(f"growth {size}: {grown['line']}")
 
 
 if __name__ == "__main__":
