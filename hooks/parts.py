@@ -5,6 +5,7 @@ These are structural: a part need not import or subclass anything of ours.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -19,6 +20,7 @@ from mlflow_drift.values import (
     DriftReport,
     GateResult,
     PromotionRequest,
+    Sketch,
     Window,
 )
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BlockDetector",
+    "BlockRows",
     "BlockStatistic",
     "Detector",
     "Gate",
@@ -109,21 +112,37 @@ class BlockStatistic:
     features: NDArray[np.int64] | None = None
 
 
+@dataclass(frozen=True)
+class BlockRows:
+    """Blocks of rows, reference blocks first, as detectors look at them: one must not look at which are current.
+
+    Parameters
+    ----------
+    sketch : Sketch
+        Their bins, counted.
+    score : callable
+        Returns ``scores``.
+    """
+
+    sketch: Sketch
+    score: Callable[[], NDArray[np.float32]]
+
+    @functools.cached_property
+    def scores(self) -> NDArray[np.float32]:
+        """The rows as normal scores, of shape (n_blocks, rows, n_features); not every row where there are many."""
+        scores = self.score()
+        scores.setflags(write=False)  # one detector must not change what the next one sees
+        return scores
+
+
 @runtime_checkable
 class BlockDetector(Detector, Protocol):
     """A detector that is a function of whole blocks of rows: it joins the common permutation null."""
 
     votes: bool
 
-    def over(self, scores: NDArray[np.float32], names: tuple[str, ...]) -> BlockStatistic:
-        """Return the statistic over some blocks.
-
-        Parameters
-        ----------
-        scores : array of shape (n_blocks, rows, n_features)
-            The rows as normal scores, reference blocks first; one must not look at which are current.
-        names : tuple of n_features strings
-        """
+    def over(self, rows: BlockRows) -> BlockStatistic:
+        """Return the statistic over some blocks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,9 +213,7 @@ class Grid:
     @functools.cached_property
     def _found(self) -> tuple[tuple[Coder, ...], Codes]:
         coders: list[Coder] = [
-            LevelCoder()
-            if kind == "categorical"
-            else NumberCoder.fit(numbers(self._frame[name], kind), kind)
+            LevelCoder() if kind == "categorical" else NumberCoder.fit(numbers(self._frame[name], kind), kind)
             for name, kind in zip(self._frame.columns, self._kinds, strict=True)
         ]
         return tuple(coders), codes_of(self._frame, coders)
@@ -227,9 +225,7 @@ class Grid:
 
     def coders(self) -> tuple[Coder, ...]:
         """Return the features' coders, fresh ones where they learn."""
-        return tuple(
-            coder.copy() if isinstance(coder, LevelCoder) else coder for coder in self._found[0]
-        )
+        return tuple(coder.copy() if isinstance(coder, LevelCoder) else coder for coder in self._found[0])
 
 
 def codes_of(frame: pd.DataFrame, coders: Sequence[Coder]) -> Codes:

@@ -85,8 +85,12 @@ def correlation_time(bins: NDArray[np.uint8]) -> NDArray[np.float64]:
     dependent = np.einsum("ij,ij->i", centred[:, 1:], centred[:, :-1]) > noise * np.maximum(variance, 1e-12)
     if dependent.any():
         correlations = _autocorrelations(centred[dependent]) / variance[dependent, None]
-        pairs = correlations[:, : correlations.shape[1] // 2 * 2].reshape(len(correlations), -1, 2).sum(axis=2)
-        pairs[:, 0] -= 1  # the autocorrelation at lag 0; lag 1 is left alone, and counts twice like every other
+        pairs = (
+            correlations[:, : correlations.shape[1] // 2 * 2].reshape(len(correlations), -1, 2).sum(axis=2)
+        )
+        pairs[:, 0] -= (
+            1  # the autocorrelation at lag 0; lag 1 is left alone, and counts twice like every other
+        )
         kept = np.logical_and.accumulate(pairs > noise, axis=1)
         times[dependent] += 2.0 * np.where(kept, pairs, 0).sum(axis=1)
     return times

@@ -15,7 +15,7 @@ from mlflow_drift.detection.histograms import bin_codes, count_blocks
 from mlflow_drift.detection.null import JointNull, joint_null
 from mlflow_drift.detection.psi import PSI
 from mlflow_drift.detection.scores import scored_blocks
-from mlflow_drift.hooks.parts import BlockDetector, Detector, HistogramDetector
+from mlflow_drift.hooks.parts import BlockDetector, BlockRows, Detector, HistogramDetector
 from mlflow_drift.reference import ReferenceProfile
 from mlflow_drift.values import DetectorResult, Evidence, Sketch
 
@@ -74,10 +74,10 @@ def collect(
     if plan.inconclusive:
         return _inconclusive(sketch, plan.inconclusive, seed)
     shared = [part for part in detectors if isinstance(part, (HistogramDetector, BlockDetector))]
+    rows = BlockRows(sketch, lambda: scored_blocks(binned, sketch))
     null = joint_null(
-        sketch,
+        rows,
         shared,
-        scores=lambda: scored_blocks(binned, sketch),
         permutations=permutations,
         seed=seed,
         inflation=plan.inflation,
@@ -90,7 +90,7 @@ def collect(
         detectors=tuple(results),
         features=_features(sketch, null, np.minimum(1.0, null.adjusted * max(1, n_votes))),
         sketch=sketch,
-        null_psi=_psi_bias(sketch, null, plan, permutations, seed),
+        null_psi=_psi_bias(rows, null, plan, permutations, seed),
         inconclusive="" if n_votes else _all_failed(results),
         permutations=permutations,
         seed=seed,
@@ -133,11 +133,11 @@ def _features(sketch: Sketch, null: JointNull | None, adjusted: NDArray[np.float
 
 
 def _psi_bias(
-    sketch: Sketch, null: JointNull, plan: BlockPlan, permutations: int, seed: int
+    rows: BlockRows, null: JointNull, plan: BlockPlan, permutations: int, seed: int
 ) -> NDArray[np.float64]:
     """Mean PSI under the null, which severity needs even where nobody registered PSI."""
     if "psi" not in null.mean:
-        null = joint_null(sketch, [PSI()], permutations=permutations, seed=seed, inflation=plan.inflation)
+        null = joint_null(rows, [PSI()], permutations=permutations, seed=seed, inflation=plan.inflation)
     return null.mean["psi"]
 
 

@@ -38,6 +38,7 @@ class KS(BinnedDetector):
 
     name = "ks"
     votes = True
+    ordered = True
 
     def statistic(
         self, current: NDArray[np.float64], reference: NDArray[np.float64], offsets: NDArray[np.int64]

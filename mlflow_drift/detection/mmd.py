@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlflow_drift.detection.permuted import PermutedDetector
-from mlflow_drift.hooks.parts import BlockStatistic
+from mlflow_drift.hooks.parts import BlockRows, BlockStatistic
 from mlflow_drift.inputs import check_count
 
 if TYPE_CHECKING:
@@ -69,8 +69,9 @@ class MMD(PermutedDetector):
         self.features = check_count(features, "features", 10)
         self.rows = None if rows is None else check_count(rows, "rows", 16)
 
-    def over(self, scores: NDArray[np.float32], names: tuple[str, ...]) -> BlockStatistic:
+    def over(self, rows: BlockRows) -> BlockStatistic:
         """Return the discrepancy for every bandwidth."""
+        scores = rows.scores
         n_blocks, length, _ = scores.shape
         if self.rows is not None and n_blocks * length > self.rows:
             kept = max(1, self.rows // n_blocks)
@@ -119,7 +120,9 @@ class _Exact:
     def _summed(self, kernel: NDArray[np.float32], n_blocks: int) -> NDArray[np.float32]:
         if self._length == 1:
             return kernel
-        summed: NDArray[np.float32] = kernel.reshape(-1, self._length, n_blocks, self._length).sum(axis=(1, 3))
+        summed: NDArray[np.float32] = kernel.reshape(-1, self._length, n_blocks, self._length).sum(
+            axis=(1, 3)
+        )
         return summed
 
     def __call__(self, labels: NDArray[np.float32]) -> NDArray[np.float64]:

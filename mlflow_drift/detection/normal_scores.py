@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlflow_drift.detection.permuted import PermutedDetector
-from mlflow_drift.hooks.parts import BlockStatistic
+from mlflow_drift.hooks.parts import BlockRows, BlockStatistic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +29,7 @@ class NormalScores(PermutedDetector):
     Examples
     --------
     >>> rng = np.random.default_rng(0)
-    >>> result = NormalScores().fit(rng.normal(size=(2000, 5))).score(rng.normal([0, 0, 0, 0, 0.2], size=(1000, 5)))
+    >>> result = NormalScores().fit(rng.normal(size=(2000, 5))).score(rng.normal([0, 0, 0, 0, 0.25], size=(1000, 5)))
     >>> result.p_value, result.feature
     (0.001, 'x4')
 
@@ -41,10 +41,14 @@ class NormalScores(PermutedDetector):
 
     name = "normal scores"
     votes = True
+    ordered = True
 
-    def over(self, scores: NDArray[np.float32], names: tuple[str, ...]) -> BlockStatistic:
+    def over(self, rows: BlockRows) -> BlockStatistic:
         """Return the squared difference in location or scale, in units of its variance over the blocks."""
-        moments = np.concatenate([scores.mean(axis=1), np.einsum("brj,brj->bj", scores, scores) / scores.shape[1]], 1)
+        scores, names = rows.scores, rows.sketch.names
+        moments = np.concatenate(
+            [scores.mean(axis=1), np.einsum("brj,brj->bj", scores, scores) / scores.shape[1]], 1
+        )
         differences = Differences(moments)
 
         def table(labels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -65,8 +69,8 @@ class Differences:
 
     Examples
     --------
-    >>> Differences(np.array([[0.0], [2.0], [0.0], [2.0]]))(np.array([[0, 1, 0, 1]])).round(3).tolist()
-    [[1.732]]
+    >>> Differences(np.array([[0.0], [2.0], [0.0], [2.0]]))(np.array([[0, 1, 0, 1]])).astype(float).round(2)
+    array([[1.73]])
     """
 
     def __init__(self, means: NDArray[np.floating]) -> None:

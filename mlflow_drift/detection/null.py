@@ -1,35 +1,42 @@
 """One permutation null for every detector and every feature.
 
 Whole blocks are relabelled "current" or "reference"; one matrix product gives every histogram under every
-relabelling, and every detector is a function of those, or of the blocks' rows. Evidence is combined by taking, under the
-*same* relabellings, the smallest rank of three summaries of the features: the largest (one feature drifts), the
-sum (all do, a little) and the sum of the top sqrt(d); and of the same summaries of what is no single feature's: pairs of
-them, or the whole row. It is exact if blocks are exchangeable.
+relabelling, and every detector is a function of those, or of the blocks' rows. A feature counts by the strongest of its
+detectors, studentised over the relabellings. The features are combined by the likelihood ratio of one of them having
+moved against none, averaged over which (higher criticism's rival for a few weak signals); and with what is no single
+feature's, pairs of them or whole rows, by the smallest rank under the *same* relabellings. It is exact if blocks are
+exchangeable.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
 
-from mlflow_drift.hooks.parts import BlockDetector, HistogramDetector
+from mlflow_drift.hooks.parts import BlockDetector, BlockRows, HistogramDetector
 from mlflow_drift.values import DetectorResult, Sketch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["JointNull", "adjusted_p_values", "combined_p_value", "joint_null", "summaries_of"]
+__all__ = ["JointNull", "adjusted_p_values", "combined_p_value", "joint_null"]
 
 logger = logging.getLogger(__name__)
 
 CELLS_AT_ONCE = 1 << 18
 """Histogram cells held at once, so that they stay in the processor's caches."""
+
+
+TILT = 1.5
+"""Standard deviations by which the score of a feature that drifts is taken to move."""
+OTHERS_WEIGHT = 0.25
+"""Of what is no single feature's: most drifts show in single features (``benchmarks/calibration/channels.py``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,28 +63,25 @@ class JointNull:
 
 
 def joint_null(
-    sketch: Sketch,
+    rows: BlockRows,
     detectors: Sequence[HistogramDetector | BlockDetector],
     *,
     permutations: int,
     seed: int,
-    scores: Callable[[], NDArray[np.float32]] | None = None,
     inflation: NDArray[np.float64] | None = None,
 ) -> JointNull:
     """Compare current with reference blocks by all detectors at once.
 
     Parameters
     ----------
-    sketch : Sketch
-        The block histograms.
+    rows : BlockRows
+        Reference and current blocks.
     detectors : sequence of HistogramDetector or BlockDetector
         One that raises or answers nonsense is reported as failed and takes no part.
     permutations : int
         Relabellings besides the observed one; no p-value is below 1 / (permutations + 1).
     seed : int
         Seeds the relabellings.
-    scores : callable, optional
-        Returns the rows as normal scores, for detectors of blocks.
     inflation : array of shape (n_features,), optional
         By how much serial dependence makes the observed difference vary more than the permuted ones.
 
@@ -86,23 +90,27 @@ def joint_null(
     Westfall and Young, Resampling-Based Multiple Testing, Wiley, 1993.
     Pesarin and Salmaso, Permutation Tests for Complex Data, Wiley, 2010 (nonparametric combination).
     """
+    sketch = rows.sketch
     labels = _labellings(len(sketch.counts), sketch.n_current_blocks, permutations, seed)
     inflation = np.ones(len(sketch.names)) if inflation is None else inflation
     found = _histogram_tables(
         sketch, [part for part in detectors if isinstance(part, HistogramDetector)], labels, inflation
     )
     blockwise = [part for part in detectors if not isinstance(part, HistogramDetector)]
-    if blockwise:
-        found |= _block_tables(blockwise, sketch.names, scores, labels, inflation)
+    found |= _block_tables(rows, blockwise, labels, inflation)
     parts = [found[detector.name] for detector in detectors if detector.name in found]
     silent = {detector.name for detector in detectors if not detector.votes}
     voting = [part for part in parts if part.name not in silent and not part.error]
     # What is known of single features is one family, in which a feature counts by the strongest of its voices.
-    of_features = [part.scores for part in voting if part.labels == sketch.names]
-    joint = np.max(of_features, axis=0) if of_features else None
+    of_features = [part for part in voting if part.labels == sketch.names]
+    asks_for_order = {detector.name for detector in detectors if getattr(detector, "ordered", False)}
+    joint = _strongest(of_features, sketch.kinds, asks_for_order) if of_features else None
     families = [part.scores for part in voting if part.labels != sketch.names]
+    weights = [OTHERS_WEIGHT] * len(families)
+    if joint is not None:
+        families, weights = [joint, *families], [1.0, *weights]
     return JointNull(
-        p_value=_verdict(joint, families),
+        p_value=combined_p_value(*families, weights=weights) if families else float("nan"),
         adjusted=np.ones(len(sketch.names)) if joint is None else adjusted_p_values(joint),
         observed={part.name: part.observed for part in parts if part.labels == sketch.names},
         mean={part.name: part.mean for part in parts if part.labels == sketch.names},
@@ -110,11 +118,16 @@ def joint_null(
     )
 
 
-def _verdict(of_features: NDArray[Any] | None, families: Sequence[NDArray[Any]]) -> float:
-    summaries = [] if of_features is None else summaries_of(of_features)
-    # Of what is no single feature's, a few are hardly ever meant: one pair changes, or all do.
-    summaries += [summary for scores in families for summary in summaries_of(scores)[:2]]
-    return combined_p_value(*summaries) if summaries else float("nan")
+def _strongest(parts: Sequence[_Found], kinds: tuple[str, ...], asks_for_order: set[str]) -> NDArray[Any]:
+    """Return every feature's strongest voice; one that never varies is none, and levels have no order to speak of."""
+    categorical = np.array([kind == "categorical" for kind in kinds])
+    joint = np.full(parts[0].scores.shape, -np.inf)
+    for part in parts:
+        heard = part.scores.any(axis=0)
+        if part.name in asks_for_order:
+            heard &= ~categorical
+        joint[:, heard] = np.maximum(joint[:, heard], part.scores[:, heard])
+    return np.where(np.isinf(joint), 0.0, joint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +158,7 @@ class _Found:
         return DetectorResult(
             self.name,
             float(self.observed[worst]),
-            combined_p_value(*summaries_of(self.scores)),
+            combined_p_value(self.scores),
             self.labels[worst],
         )
 
@@ -201,28 +214,22 @@ def _histogram_tables(
 
 
 def _block_tables(
+    rows: BlockRows,
     detectors: Sequence[BlockDetector],
-    names: tuple[str, ...],
-    scores: Callable[[], NDArray[np.float32]] | None,
     labels: NDArray[np.float32],
     inflation: NDArray[np.float64],
 ) -> dict[str, _Found]:
-    if scores is None:
-        raise ValueError("scores: must be given with detectors of blocks")
-    rows = scores()
-    for shared in (rows, labels):
-        shared.setflags(write=False)
+    labels.setflags(write=False)
     found: dict[str, _Found] = {}
     for detector in detectors:
         try:
-            statistic = detector.over(rows, names)
+            statistic = detector.over(rows)
             table = np.asarray(statistic.table(labels))
             _require_table(table, (len(labels), len(statistic.labels)))
             if table.shape[1] == 0:  # one feature has no pairs
                 continue
-            freed = table[:1] / (
-                inflation.mean() if statistic.features is None else inflation[statistic.features].max(axis=1)
-            )
+            features = statistic.features
+            freed = table[:1] / (inflation.mean() if features is None else inflation[features].max(axis=1))
         except Exception as error:  # a broken detector must not silence the others
             found[detector.name] = _Found.failed(detector.name, error)
         else:
@@ -261,43 +268,39 @@ def _studentised(table: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(varies, (roots - roots.mean(axis=0)) / np.where(varies, spread, 1), 0.0)
 
 
-def combined_p_value(*summaries: NDArray[Any]) -> float:
-    """Combine summaries: the smallest of their ranks, ranked once more.
+def combined_p_value(*families: NDArray[Any], weights: Sequence[float] | None = None) -> float:
+    """Combine families of scores: the smallest rank of their likelihood ratios, ranked once more.
 
     Parameters
     ----------
-    *summaries : arrays of shape (n_labellings,)
-        Element 0 is the observed labelling's; larger means more drift.
+    *families : arrays of shape (n_labellings, k), each with a k of its own
+        Row 0 is the observed labelling; larger means more drift.
+    weights : sequence of float, optional
+        How much of the false alarms each family may have, relative to the others; equal if None.
 
     Examples
     --------
-    >>> combined_p_value(np.array([9.0, 1.0, 2.0, 0.0]), np.array([1.0, 3.0, 2.0, 0.0]))
-    0.5
+    >>> combined_p_value(np.array([[9.0, 9.0], [1.0, 2.0], [2.0, 1.0], [0.0, 0.0]]))
+    0.25
     """
-    ranks = np.min([stats.rankdata(-summary, method="max") for summary in summaries], axis=0)
-    return float(np.mean(ranks <= ranks[0]))
+    weights = [1.0] * len(families) if weights is None else weights
+    ranks = [
+        stats.rankdata(-_likelihood_ratio(scores), method="max") / weight
+        for scores, weight in zip(families, weights, strict=True)
+    ]
+    least = np.min(ranks, axis=0)
+    return float(np.mean(least <= least[0]))
 
 
-def summaries_of(scores: NDArray[Any]) -> list[NDArray[Any]]:
-    """Return the largest score, for one that stands out; the sum, for many small ones; and the sum of a few.
+def _likelihood_ratio(scores: NDArray[Any]) -> NDArray[Any]:
+    """Return how much likelier it is, in logs, that one of the scores is moved by ``TILT``, whichever it is.
 
-    Parameters
-    ----------
-    scores : array of shape (n_labellings, k)
-
-    Examples
-    --------
-    >>> [summary.tolist() for summary in summaries_of(np.array([[9.0, 9.0], [1.0, 2.0]]))]
-    [[9.0, 2.0], [18.0, 3.0]]
+    Between the largest score, which misses many small changes, and their sum, which misses a single one.
     """
-    k = scores.shape[1]
-    if k == 1:
-        return [scores[:, 0]]
-    summaries = [scores.max(axis=1), scores.sum(axis=1)]
-    if k >= 8:
-        top = int(np.sqrt(k))
-        summaries.append(np.partition(scores, k - top, axis=1)[:, k - top :].sum(axis=1))
-    return summaries
+    tilted = np.asarray(scores, dtype=np.float64) * TILT
+    largest = tilted.max(axis=1)
+    ratio: NDArray[Any] = largest + np.log(np.exp(tilted - largest[:, None]).sum(axis=1))
+    return ratio.round(9)
 
 
 def adjusted_p_values(scores: NDArray[np.float64]) -> NDArray[np.float64]:

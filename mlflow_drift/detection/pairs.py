@@ -8,7 +8,7 @@ import numpy as np
 
 from mlflow_drift.detection.normal_scores import Differences
 from mlflow_drift.detection.permuted import PermutedDetector
-from mlflow_drift.hooks.parts import BlockStatistic
+from mlflow_drift.hooks.parts import BlockRows, BlockStatistic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,8 +50,9 @@ class Pairs(PermutedDetector):
     name = "pairs"
     votes = True
 
-    def over(self, scores: NDArray[np.float32], names: tuple[str, ...]) -> BlockStatistic:
+    def over(self, rows: BlockRows) -> BlockStatistic:
         """Return the squared difference in the mean product, in units of its variance over the blocks."""
+        scores, names = rows.scores, rows.sketch.names
         first, second = _pairs(scores)
         differences = Differences(_mean_products(scores, first, second))
         return BlockStatistic(
@@ -79,7 +80,9 @@ def _mean_products(
     """Return the mean products of pairs in every block: (n_blocks, n_pairs)."""
     n_blocks, rows, d = scores.shape
     means = np.empty((n_blocks, len(first)), dtype=np.float32)
-    few = rows * len(first) < d * d * 4  # of short blocks the products themselves are fewer than all pairs' sums
+    few = (
+        rows * len(first) < d * d * 4
+    )  # of short blocks the products themselves are fewer than all pairs' sums
     step = max(1, CELLS // (rows * len(first) if few else d * d))
     for start in range(0, n_blocks, step):
         part = scores[start : start + step]

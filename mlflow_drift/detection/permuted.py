@@ -9,6 +9,7 @@ from mlflow_drift.detection.histograms import bin_codes, count_blocks
 from mlflow_drift.detection.null import joint_null
 from mlflow_drift.detection.scores import scored_blocks
 from mlflow_drift.errors import InvalidInputError, NotFittedError
+from mlflow_drift.hooks.parts import BlockRows
 from mlflow_drift.inputs import check_count
 from mlflow_drift.reference import ReferenceProfile
 from mlflow_drift.values import DetectorResult
@@ -76,9 +77,8 @@ class PermutedDetector:
             raise InvalidInputError(f"current: {plan.inconclusive}")
         sketch = count_blocks(binned, plan.length)
         null = joint_null(
-            sketch,
+            BlockRows(sketch, lambda: scored_blocks(binned, sketch)),
             [self],
-            scores=lambda: scored_blocks(binned, sketch),
             permutations=self.permutations,
             seed=self.seed,
             inflation=plan.inflation,

@@ -35,7 +35,7 @@ def bin_scores(sketch: Sketch) -> NDArray[np.float32]:
     --------
     >>> counts = np.array([[1.0, 2.0, 1.0, 9.0]])
     >>> sketch = Sketch(counts, np.array([0, 3, 4]), 1, 0, 4, ("x", "constant"), ("numeric",) * 2)
-    >>> bin_scores(sketch).round(2).tolist()
+    >>> bin_scores(sketch).astype(float).round(2).tolist()
     [-1.41, 0.0, 1.41, 0.0]
 
     References
@@ -74,7 +74,10 @@ def scored_blocks(binned: Binned, sketch: Sketch) -> NDArray[np.float32]:
     scores = np.empty((sum(blocks), kept, len(sketch.names)), dtype=np.float32)
     tables = np.split(bin_scores(sketch), sketch.offsets[1:-1])
     for j, table in enumerate(tables):
-        for bins, part in ((binned.reference[j], scores[: blocks[0]]), (binned.current[j], scores[blocks[0] :])):
+        for bins, part in (
+            (binned.reference[j], scores[: blocks[0]]),
+            (binned.current[j], scores[blocks[0] :]),
+        ):
             used = bins[len(bins) - len(part) * length :].reshape(len(part), length)
             part[:, :, j] = table[used[:, rows] if kept < length else used]
     return scores

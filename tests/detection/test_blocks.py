@@ -10,19 +10,19 @@ def plan(reference, current, block_length=None):
     return plan_blocks(bin_rows(reference, current, ("numeric",) * reference.shape[1]), block_length)
 
 
-def codes(frame):
-    return bin_rows(frame, frame, ("numeric",) * frame.shape[1]).codes[: len(frame)]
+def bins(frame):
+    return bin_rows(frame, frame, ("numeric",) * frame.shape[1]).reference
 
 
 def test_independent_rows_have_no_memory(correlated):
-    times = correlation_time(codes(correlated(3000, 40, 0.5, np.random.default_rng(0))))
+    times = correlation_time(bins(correlated(3000, 40, 0.5, np.random.default_rng(0))))
     assert np.median(times) == 1
     assert times.max() < 1.3
 
 
 @pytest.mark.parametrize("phi", [0.5, 0.9, 0.97])
 def test_memory_of_an_autoregression_is_known(autoregressive, phi):
-    times = correlation_time(codes(autoregressive(20_000, 8, phi, np.random.default_rng(1))))
+    times = correlation_time(bins(autoregressive(20_000, 8, phi, np.random.default_rng(1))))
     assert np.median(times) == pytest.approx((1 + phi) / (1 - phi), rel=0.25)
 
 
@@ -30,11 +30,11 @@ def test_a_change_inside_the_window_is_no_memory():
     rng = np.random.default_rng(2)
     rows = pd.DataFrame({"x": rng.normal(size=2000)})
     rows.loc[1200:, "x"] += 1.5
-    assert correlation_time(codes(rows))[0] < 2
+    assert correlation_time(bins(rows))[0] < 2
 
 
 def test_a_constant_has_no_memory():
-    assert correlation_time(np.zeros((100, 2), dtype=np.int32)).tolist() == [1, 1]
+    assert correlation_time(np.zeros((2, 100), dtype=np.uint8)).tolist() == [1, 1]
 
 
 def test_blocks_outlast_the_memory_and_lose_few_rows(autoregressive):

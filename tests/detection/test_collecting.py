@@ -4,12 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlflow_drift.detection.collecting import collect
+from mlflow_drift.detection import collecting
 from mlflow_drift.detection.js import JS
 from mlflow_drift.detection.ks import KS
 from mlflow_drift.detection.plugin import register_detectors
 from mlflow_drift.detection.psi import PSI
+from mlflow_drift.reference import ReferenceProfile
 from mlflow_drift.values import DetectorResult
+
+
+def collect(reference, current, **given):
+    return collecting.collect(ReferenceProfile.fit(reference), current, **given)
 
 
 class Fixed:
@@ -59,10 +64,17 @@ def rows(correlated):
 
 def test_evidence_holds_every_detector_and_feature(rows):
     evidence = collect(*rows, detectors=register_detectors(), alpha=0.05)
-    assert [result.name for result in evidence.detectors] == ["ks", "psi", "js"]
+    assert [result.name for result in evidence.detectors] == [
+        "ks",
+        "psi",
+        "js",
+        "normal scores",
+        "pairs",
+        "mmd",
+    ]
     assert evidence.features.columns.tolist() == ["name", "kind", "psi", "js", "ks", "p_adjusted"]
     assert evidence.p_value > 0.05
-    assert evidence.null_psi == pytest.approx(9 * (1 / 400 + 1 / 300), rel=0.3)
+    assert evidence.null_psi == pytest.approx(13 * (1 / 400 + 1 / 300), rel=0.3)
     # Without drift JS and PSI say the same thing, which is why JS has no vote.
     assert evidence.detectors[1].p_value == pytest.approx(evidence.detectors[2].p_value, abs=0.02)
 

@@ -14,6 +14,8 @@ from mlflow_drift.detection.ks import KS
 from mlflow_drift.detection.null import adjusted_p_values, combined_p_value, joint_null
 from mlflow_drift.detection.plugin import register_detectors
 from mlflow_drift.detection.psi import PSI
+from mlflow_drift.detection.scores import scored_blocks
+from mlflow_drift.hooks.parts import BlockRows
 from mlflow_drift.reference import kind_of
 
 WINDOWS = 200
@@ -26,7 +28,11 @@ def compare(reference, current, permutations=199, seed=0):
     assert not plan.inconclusive
     sketch = count_blocks(binned, plan.length)
     return joint_null(
-        sketch, register_detectors(), permutations=permutations, seed=seed, inflation=plan.inflation
+        BlockRows(sketch, lambda: scored_blocks(binned, sketch)),
+        register_detectors(),
+        permutations=permutations,
+        seed=seed,
+        inflation=plan.inflation,
     )
 
 
@@ -70,7 +76,7 @@ def test_permuting_rows_instead_of_blocks_would_alarm_nearly_always(autoregressi
     for seed in range(20):
         rows = autoregressive(3000, 5, 0.9, rng)
         sketch = count_blocks(bin_rows(rows[:2000], rows[2000:], ("numeric",) * 5), 1)
-        alarms += joint_null(sketch, [KS()], permutations=99, seed=seed).p_value <= 0.05
+        alarms += joint_null(BlockRows(sketch, None), [KS()], permutations=99, seed=seed).p_value <= 0.05
     assert alarms >= 15
 
 
@@ -143,7 +149,7 @@ def test_row_order_inside_a_block_does_not_matter(correlated):
         shuffled.iloc[start : start + 4] = current.iloc[start : start + 4].sample(frac=1, random_state=start)
     nulls = [
         joint_null(
-            count_blocks(bin_rows(reference, rows, ("numeric",) * 3), 4),
+            BlockRows(count_blocks(bin_rows(reference, rows, ("numeric",) * 3), 4), None),
             [KS(), PSI()],
             permutations=99,
             seed=0,
