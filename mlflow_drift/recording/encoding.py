@@ -222,6 +222,7 @@ class Encoder:
     def _names_of(self, columns: pd.Index, stem: str) -> tuple[str, ...]:
         # MLflow makes a new but equal index for every request. Of text, Arrow compares its memory, which costs
         # far less than to make Python's strings of it; and that of one chunk without letting other threads run.
+        labels: Any
         try:
             labels = columns._data._pa_array if type(columns) is pd.Index else tuple(columns.tolist())
         except AttributeError:  # names that are not all text, or another pandas

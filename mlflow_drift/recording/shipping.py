@@ -134,10 +134,11 @@ def _ship_folder(folder: Path, settings: Settings, wait: float, moved: Callable[
         if not held:
             return 0
         recover(folder)
-        total = 0
-        while (rows := _ship_batch(folder, place)) is not None:
+        total, more = 0, True
+        while more:
+            rows, more = _ship_batch(folder, place)
             total += rows
-            if moved is not None:
+            if moved is not None and rows:
                 moved(rows)
         trim(folder, settings.recording_of(model_of(folder)).spool_limit)
         return total
@@ -166,15 +167,20 @@ def _locked(fd: int, folder: Path, wait: float) -> bool:
     return True
 
 
-def _ship_batch(folder: Path, place: Place) -> int | None:
-    """Ship one batch; return its rows, or None if nothing is pending."""
+def _ship_batch(folder: Path, place: Place) -> tuple[int, bool]:
+    """Ship one batch; return its rows, and whether more was there when it was taken.
+
+    What comes while a batch is shipped waits for the next shipment: under load there is always some, and to run after
+    it would commit a handful of rows at a time without end.
+    """
     state = Note.load(folder)
     contents: dict[str, Contents] = {}
+    more = True  # behind what a shipper before us left unfinished
     if not state.parts:
-        parts = _pending(folder, state, contents)
+        parts, more = _pending(folder, state, contents)
         if not parts:
             _tidy(folder, state)
-            return None
+            return 0, False
         state = replace(state, batch=state.batch + 1, parts=parts)
         state.save(folder)
     tables = [table for part in state.parts for table in _rows(folder, part, contents)]
@@ -184,10 +190,13 @@ def _ship_batch(folder: Path, place: Place) -> int | None:
     state = replace(state, parts=[], shipped=shipped)
     state.save(folder)
     _tidy(folder, state)
-    return sum(int(table.num_rows) for table in tables)
+    return sum(int(table.num_rows) for table in tables), more
 
 
-def _pending(folder: Path, state: Note, contents: dict[str, Contents]) -> list[tuple[str, int, int]]:
+def _pending(
+    folder: Path, state: Note, contents: dict[str, Contents]
+) -> tuple[list[tuple[str, int, int]], bool]:
+    """Return the parts of the next batch, and whether it is full."""
     parts: list[tuple[str, int, int]] = []
     size = 0
     for stem in segments(folder):
@@ -199,8 +208,8 @@ def _pending(folder: Path, state: Note, contents: dict[str, Contents]) -> list[t
         contents[stem] = read
         size += read.sound - start
         if size >= BATCH_BYTES or len(parts) >= BATCH_PARTS:
-            break
-    return parts
+            return parts, True
+    return parts, False
 
 
 _troubled: set[Path] = set()

@@ -58,6 +58,31 @@ def test_an_open_segment_ships_as_far_as_it_goes(settings, recorder, frame):
     assert sorted(recorded(settings)) == ["first", "second", "third"]
 
 
+def test_what_comes_while_a_batch_ships_waits_for_the_next_shipment(settings, recorder, frame, monkeypatch):
+    append_once, commits = shipping.append_once, []
+
+    def append_while_serving(*given):
+        append_once(*given)
+        commits.append(recorder.record(frame[:1], [0]))  # under load there is always one more
+
+    monkeypatch.setattr(shipping, "append_once", append_while_serving)
+    for number in range(5):
+        recorder.record(frame[:1], [0], request_ids=f"q{number}")
+    assert ship(settings) == 5
+    assert ship(settings) == 1
+    assert len(commits) == 2
+
+
+def test_a_shipment_takes_all_that_was_there_however_many_batches(settings, recorder, frame, monkeypatch):
+    monkeypatch.setattr(shipping, "BATCH_PARTS", 2)
+    for number in range(5):
+        recorder.record(frame, np.zeros(4), request_ids=f"q{number}")
+        spool.writer_for(folder(settings)).seal()
+    sizes = []
+    assert shipping.ship_folder(folder(settings), settings, moved=sizes.append) == 20
+    assert sizes == [8, 8, 4]
+
+
 def _ship_and_die(settings, point):
     def die(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGKILL)
