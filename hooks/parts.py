@@ -121,11 +121,18 @@ class BlockRows:
     sketch : Sketch
         Their bins, counted.
     score : callable
-        Returns ``scores``.
+        Returns ``scores``, or raises where the reference keeps no rows.
+    products : arrays of shape (2, n_pairs) and (n_blocks, n_pairs), optional
+        The places of the features of some pairs, and the mean product of their normal scores in every block, where the
+        reference keeps these instead of rows.
+    answers : Sketch, optional
+        The model's answers to the same rows, counted in the same blocks.
     """
 
     sketch: Sketch
     score: Callable[[], NDArray[np.float32]]
+    products: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None
+    answers: Sketch | None = None
 
     @functools.cached_property
     def scores(self) -> NDArray[np.float32]:

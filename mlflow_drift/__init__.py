@@ -10,6 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlflow_drift.assessment.attribution import attribute_change
+    from mlflow_drift.assessment.cbpe import estimate_by_confidence
+    from mlflow_drift.assessment.conditional import conditional_drift
+    from mlflow_drift.assessment.dle import estimate_by_loss
+    from mlflow_drift.assessment.performance import measure_performance
+    from mlflow_drift.assessment.slices import find_slices
     from mlflow_drift.config import PipelineConfig
     from mlflow_drift.errors import DriftError
     from mlflow_drift.loop.comparing import validate
@@ -30,9 +36,15 @@ _HOMES = {
     "PipelineConfig": "mlflow_drift.config",
     "ReferenceProfile": "mlflow_drift.reference",
     "attach": "mlflow_drift.wrappers.flavor",
+    "attribute_change": "mlflow_drift.assessment.attribution",
+    "conditional_drift": "mlflow_drift.assessment.conditional",
     "detect": "mlflow_drift.loop.detecting",
+    "estimate_by_confidence": "mlflow_drift.assessment.cbpe",
+    "estimate_by_loss": "mlflow_drift.assessment.dle",
+    "find_slices": "mlflow_drift.assessment.slices",
     "log_model": "mlflow_drift.wrappers.flavor",
     "log_outcomes": "mlflow_drift.recording.outcomes",
+    "measure_performance": "mlflow_drift.assessment.performance",
     "promote": "mlflow_drift.registry.promotion",
     "rollback": "mlflow_drift.registry.rollback",
     "scan": "mlflow_drift.loop.scanning",
@@ -46,9 +58,15 @@ __all__ = [
     "ReferenceProfile",
     "__version__",
     "attach",
+    "attribute_change",
+    "conditional_drift",
     "detect",
+    "estimate_by_confidence",
+    "estimate_by_loss",
+    "find_slices",
     "log_model",
     "log_outcomes",
+    "measure_performance",
     "promote",
     "rollback",
     "scan",

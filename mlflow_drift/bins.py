@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MISSING", "Coder", "Codes", "Grid", "LevelCoder", "NumberCoder", "codes_of", "numbers"]
+__all__ = ["MISSING", "Coded", "Coder", "Codes", "Grid", "LevelCoder", "NumberCoder", "codes_of", "numbers"]
 
 MISSING = 0
 """The code of a missing value; bins are numbered from 1."""
@@ -189,6 +189,20 @@ _OTHERS = object()
 
 Coder = NumberCoder | LevelCoder
 Codes = tuple["NDArray[np.uint8] | NDArray[np.int32]", ...]
+
+
+class Coded(NamedTuple):
+    """Rows in fine bins.
+
+    Parameters
+    ----------
+    codes : tuple of n_features arrays of n codes
+    coders : tuple of n_features Coder
+        What the codes mean.
+    """
+
+    codes: Codes
+    coders: tuple[Coder, ...]
 
 
 class Grid:

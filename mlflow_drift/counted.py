@@ -240,7 +240,12 @@ class CountedGrid:
         NotFittedError
             Always.
         """
-        raise NotFittedError(
+        raise self.no_rows()
+
+    @staticmethod
+    def no_rows() -> NotFittedError:
+        """Build the error of who needs the rows."""
+        return NotFittedError(
             "reference: holds counts alone (no_raw=True), and this needs its rows. Use a detector of counts, or fit "
             "a reference that keeps its rows."
         )

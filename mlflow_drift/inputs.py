@@ -5,7 +5,7 @@ Every public function takes its data through here, so that the same mistake gets
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,17 @@ import pandas as pd
 from mlflow_drift.errors import InvalidInputError, invalid
 from mlflow_drift.tensors import as_column, as_numpy, describe, is_tensor
 
-__all__ = ["as_frame", "as_labels", "check_alpha", "check_count", "check_name", "match_columns"]
+__all__ = [
+    "as_chunks",
+    "as_frame",
+    "as_labels",
+    "check_alpha",
+    "check_count",
+    "check_name",
+    "holds_no_value",
+    "match_columns",
+    "no_value",
+]
 
 ACCEPTED = (
     "a DataFrame, an array (rows by features, or rows of tensors), or a mapping of column names to arrays"
@@ -61,6 +71,25 @@ def as_frame(value: Any, parameter: str, *, all_missing: str = "error") -> pd.Da
     for name in frame.columns:
         _check_column(frame[name], name, parameter, all_missing)
     return frame
+
+
+def as_chunks(value: Any) -> Iterator[Any] | None:
+    """Return the chunks of rows that come one after the other, or None for rows that come at once.
+
+    Parameters
+    ----------
+    value : iterator of what :func:`as_frame` takes, pyarrow RecordBatchReader or ParquetFile; or rows
+
+    Examples
+    --------
+    >>> [len(chunk) for chunk in as_chunks(iter([[[1.0]], [[2.0], [3.0]]]))], as_chunks([[1.0]])
+    ([1, 2], None)
+    """
+    if hasattr(value, "iter_batches"):
+        value = value.iter_batches()
+    if not isinstance(value, Iterator):
+        return None
+    return (chunk.to_pandas() if hasattr(chunk, "to_pandas") else chunk for chunk in value)
 
 
 def _tabular(value: Any, parameter: str) -> pd.DataFrame:
@@ -148,14 +177,32 @@ def _check_column(column: pd.Series, name: str, parameter: str, all_missing: str
                 f"{type(odd.iloc[0]).__name__} in column {name!r}, row {odd.index[0]}",
                 "Expand it into columns of its own.",
             )
-    if all_missing == "error" and column.isna().all():
-        raise invalid(
-            parameter,
-            "every column must hold at least one value",
-            f"column {name!r} with {len(column)} of {len(column)} values missing",
-            'Drop the column, repair the feed, or, where the rows are current ones, pass all_missing="drift" to '
-            "count a column that went missing as drift.",
-        )
+    if all_missing == "error" and holds_no_value(column):
+        raise no_value(parameter, name, len(column))
+
+
+def holds_no_value(column: pd.Series) -> bool:
+    """Say whether all values of a column are missing, mostly without a look at all of them.
+
+    Examples
+    --------
+    >>> holds_no_value(pd.Series([None, float("nan")])), holds_no_value(pd.Series([1, None]))
+    (True, False)
+    """
+    if len(column) and pd.api.types.is_scalar(first := column.iloc[0]) and not pd.isna(first):
+        return False
+    return bool(column.isna().all())
+
+
+def no_value(parameter: str, name: str, n_rows: int) -> InvalidInputError:
+    """Build the error of a column that holds no value."""
+    return invalid(
+        parameter,
+        "every column must hold at least one value",
+        f"column {name!r} with {n_rows} of {n_rows} values missing",
+        'Drop the column, repair the feed, or, where the rows are current ones, pass all_missing="drift" to '
+        "count a column that went missing as drift.",
+    )
 
 
 def as_labels(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from mlflow_drift.errors import invalid
+from mlflow_drift.inputs import holds_no_value
 from mlflow_drift.tensors import Tensor, describe, is_tensor
 
 __all__ = ["kind_of", "normalise", "require_compatible", "require_shape", "require_text"]
@@ -47,7 +50,15 @@ def normalise(frame: pd.DataFrame) -> pd.DataFrame:
     >>> normalise(pd.DataFrame({"a": pd.Series([1, None, 2.5], dtype=object)}))["a"].dtype
     dtype('float64')
     """
-    return pd.DataFrame({name: _normalise(frame[name]) for name in frame.columns}, index=frame.index)
+    if all(_is_plain(dtype) for dtype in frame.dtypes):
+        return frame  # a large window must not be held twice
+    columns = {name: _normalise(frame[name]) for name in frame.columns}
+    return pd.DataFrame(columns, index=frame.index, columns=frame.columns, copy=False)
+
+
+def _is_plain(dtype: Any) -> bool:
+    """Say whether it is one of NumPy's types that need no look."""
+    return isinstance(dtype, np.dtype) and dtype.kind in "bifuMm" and dtype != np.float16
 
 
 def _normalise(column: pd.Series) -> pd.Series:
@@ -97,7 +108,7 @@ def require_shape(
     tensor: Tensor | None, current: pd.Series, name: str, *, parameter: str = "current"
 ) -> None:
     """Raise InvalidInputError if one of reference and current holds arrays and the other none, or of another shape."""
-    if current.isna().all():
+    if (tensor is None and current.dtype != object) or holds_no_value(current):
         return
     got = describe(current, name, parameter) if is_tensor(current) else None
     if (None if got is None else got.shape) != (None if tensor is None else tensor.shape):
@@ -117,7 +128,7 @@ def require_compatible(kind: str, current: pd.Series, name: str, *, parameter: s
     """Raise InvalidInputError if a current column cannot be compared with a reference column of that kind."""
     got = kind_of(_normalise(current))
     alike = {"numeric", "boolean"}
-    if current.isna().all() or got == kind or {got, kind} <= alike:
+    if got == kind or {got, kind} <= alike or holds_no_value(current):
         return
     raise invalid(
         parameter,
@@ -129,7 +140,7 @@ def require_compatible(kind: str, current: pd.Series, name: str, *, parameter: s
 
 def require_text(current: pd.Series, name: str, *, parameter: str = "current") -> None:
     """Raise InvalidInputError if a current column cannot be compared with a reference column of free text."""
-    if current.isna().all() or kind_of(_normalise(current)) == "categorical":
+    if kind_of(_normalise(current)) == "categorical" or holds_no_value(current):
         return
     raise invalid(
         parameter,

@@ -7,12 +7,14 @@ reference.parquet   one column a feature named "0", "1", …, and "target" if th
                     are kept
 reference.npz       only where no rows are kept: for feature j "counts<j>", and "thresholds<j>" if it is numeric;
                     "pairs" and "products" (see ``counted``)
+answers/            the same files for the model's answers to the rows, if these are known
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -28,7 +30,7 @@ from mlflow_drift.embedding import Embedding
 from mlflow_drift.errors import CorruptDataError
 from mlflow_drift.tensors import Tensor
 
-__all__ = ["COUNTS_FILE", "HEADER_FILE", "ROWS_FILE", "read_profile", "write_profile"]
+__all__ = ["ANSWERS_FOLDER", "COUNTS_FILE", "HEADER_FILE", "ROWS_FILE", "read_profile", "write_profile"]
 
 FORMAT = "mlflow-drift reference profile"
 FORMAT_VERSION = 3
@@ -36,6 +38,7 @@ FORMAT_VERSION = 3
 ROWS_FILE = "reference.parquet"
 HEADER_FILE = "reference.json"
 COUNTS_FILE = "reference.npz"
+ANSWERS_FOLDER = "answers"
 TARGET = "target"
 KINDS = {"numeric", "categorical", "boolean", "datetime"}
 
@@ -52,6 +55,7 @@ def write_profile(
     embeddings: Mapping[str, Embedding],
     counted: CountedGrid | None,
     classes: Mapping[Any, float] | None,
+    with_answers: bool,
 ) -> None:
     """Write a profile's parts into a folder, created if need be."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +63,7 @@ def write_profile(
     if target is not None:
         rows = rows.assign(**{TARGET: target})
     rows.to_parquet(folder / ROWS_FILE, engine="pyarrow", index=False)
-    newest = bool(texts or embeddings or counted is not None)
+    newest = bool(texts or embeddings or counted is not None or with_answers)
     header: dict[str, Any] = {
         "format": FORMAT,
         "version": FORMAT_VERSION if newest else 2 if tensors else 1,
@@ -76,6 +80,8 @@ def write_profile(
     if newest:
         header["texts"] = list(texts)
         header["embeddings"] = {name: asdict(one) for name, one in embeddings.items()}
+        header["answers"] = with_answers
+    shutil.rmtree(folder / ANSWERS_FOLDER, ignore_errors=True)  # a former profile's
     (folder / COUNTS_FILE).unlink(missing_ok=True)
     if counted is not None:
         header["counted"] = _write_counts(folder / COUNTS_FILE, counted)
@@ -117,6 +123,7 @@ def read_profile(folder: Path) -> dict[str, Any]:
         "names": tuple(header["names"]),
         "kinds": tuple(header["kinds"]),
         "n_rows_seen": header["n_rows_seen"],
+        "with_answers": header.get("answers") is True,
     }
     try:
         parts["tensors"] = {

@@ -7,7 +7,7 @@ Of a tensor, such as an image, and of free text only the numbers are kept that s
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlflow_drift.bins import Coder, Codes, Grid, codes_of
+from mlflow_drift.bins import MISSING, Coded, Grid, codes_of
 from mlflow_drift.counted import FEWEST_ROWS, CountedGrid, FrequentLevels
 from mlflow_drift.embedding import Embedder, Embedding, embed_column, embedders_of, require_embedders
 from mlflow_drift.errors import invalid
-from mlflow_drift.inputs import as_frame, as_labels, check_count, match_columns
+from mlflow_drift.inputs import as_frame, as_labels, check_count, match_columns, no_value
 from mlflow_drift.kinds import kind_of, normalise, require_compatible, require_shape, require_text
-from mlflow_drift.profile_files import HEADER_FILE, ROWS_FILE, corrupt, read_profile, write_profile
+from mlflow_drift.outputs import as_outputs
+from mlflow_drift.profile_files import (
+    ANSWERS_FOLDER,
+    HEADER_FILE,
+    ROWS_FILE,
+    corrupt,
+    read_profile,
+    write_profile,
+)
 from mlflow_drift.tensors import Tensor, describe, is_tensor, project, projected_names
 from mlflow_drift.text import is_text, project_text, text_names
 
@@ -29,12 +37,15 @@ __all__ = [
     "HEADER_FILE",
     "ROWS_FILE",
     "ReferenceProfile",
+    "kept_rows",
     "kind_of",
     "normalise",
     "require_compatible",
     "require_shape",
 ]
 
+MAX_ROWS = 20_000
+"""Rows that a reference is thinned to."""
 RUNS = 20
 """Runs of consecutive rows that a long reference is thinned to."""
 MOST_CLASSES = 250
@@ -67,6 +78,8 @@ class ReferenceProfile:
         The counts, where no rows are kept.
     classes : mapping of labels to shares, optional
         The target's, where no rows are kept.
+    answers : ReferenceProfile, optional
+        The model's answers to the kept rows.
 
     Attributes
     ----------
@@ -90,6 +103,7 @@ class ReferenceProfile:
     embeddings: Mapping[str, Embedding] = field(default_factory=dict)
     counted: CountedGrid | None = field(default=None, repr=False)
     classes: Mapping[Any, float] | None = field(default=None, repr=False)
+    answers: ReferenceProfile | None = field(default=None, repr=False)
     grid: Grid | CountedGrid = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -101,7 +115,8 @@ class ReferenceProfile:
         reference: Any,
         *,
         target: Any = None,
-        max_rows: int = 20_000,
+        predictions: Any = None,
+        max_rows: int = MAX_ROWS,
         text: Collection[str] | None = None,
         embed: Embedder | Mapping[str, Embedder] | None = None,
         no_raw: bool = False,
@@ -114,6 +129,9 @@ class ReferenceProfile:
             Rows by features, in time order where there is one.
         target : 1-D array-like, optional
             One label a row.
+        predictions : array of shape (n,), (n, k) or (n, …), optional
+            The model's answers to the rows, in whatever form they will be served; prediction drift is measured against
+            them.
         max_rows : int
             Rows to keep at most: evenly spaced runs of consecutive rows, so that the dependence between
             neighbouring rows, which calibrates the tests, is kept too.
@@ -134,7 +152,8 @@ class ReferenceProfile:
         """
         given = as_frame(reference, "reference")
         labels = None if target is None else as_labels(target, "target", len(given))
-        kept = _evenly_spaced_runs(len(given), check_count(max_rows, "max_rows", RUNS))
+        answers = None if predictions is None else as_outputs(predictions, n_rows=len(given))
+        kept = kept_rows(len(given), check_count(max_rows, "max_rows", RUNS))
         tensors = {
             name: describe(given[name], name, "reference") for name in given.columns if is_tensor(given[name])
         }
@@ -152,7 +171,23 @@ class ReferenceProfile:
             texts=texts,
             embeddings=embeddings,
         )
+        if answers is not None:
+            profile = profile.with_answers(answers.iloc[kept])
         return profile.without_rows() if no_raw else profile
+
+    def with_answers(self, predictions: Any) -> ReferenceProfile:
+        """Return the profile with the model's answers to its rows, one for each that is kept.
+
+        Examples
+        --------
+        >>> profile = ReferenceProfile.fit({"age": [31, 47, 52]}).with_answers(["no", "no", "yes"])
+        >>> profile.answers.names, profile.answers.kinds
+        (('prediction',), ('categorical',))
+        """
+        if self.counted is not None:
+            raise self.counted.no_rows()
+        outputs = as_outputs(predictions, n_rows=len(self.frame))
+        return replace(self, answers=ReferenceProfile.fit(outputs, max_rows=max(len(outputs), RUNS)))
 
     def __len__(self) -> int:
         return len(self.frame) if self.counted is None else self.counted.n_rows
@@ -170,6 +205,11 @@ class ReferenceProfile:
         usual = {name: projected_names(name, tensor) for name, tensor in self.tensors.items()}
         usual |= {name: text_names(name) for name in self.texts}
         return usual | {name: one.columns(name) for name, one in self.embeddings.items()}
+
+    @property
+    def holds_inputs(self) -> bool:
+        """Whether the kept rows are what the model is served with: no counts, and nothing stands for an array or text."""
+        return not self.stand_ins and self.counted is None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -233,6 +273,7 @@ class ReferenceProfile:
             target=None if self.target is None else _without_levels(self.target),
             counted=counted,
             classes=_class_shares(self.target, FEWEST_ROWS),
+            answers=None if self.answers is None else self.answers.without_rows(),
         )
 
     def comparable(
@@ -270,16 +311,52 @@ class ReferenceProfile:
             require_shape(self.tensors.get(name), rows[name], name, parameter=parameter)
         for name in self.texts:
             require_text(rows[name], name, parameter=parameter)
-        plain = normalise(rows.drop(columns=list(self.stand_ins)))
+        plain = normalise(rows.drop(columns=list(self.stand_ins)) if self.stand_ins else rows)
         rows, _ = _compared(rows, plain, self.tensors, self.texts, embedders, self.embeddings)
         for name, kind in zip(self.names, self.kinds, strict=True):
             require_compatible(kind, rows[name], name, parameter=parameter)
         return rows
 
-    def coded(self, rows: pd.DataFrame) -> tuple[Codes, tuple[Coder, ...]]:
-        """Return comparable rows in the reference's fine bins, and what the codes mean."""
+    def coded(self, rows: pd.DataFrame) -> Coded:
+        """Return comparable rows in the reference's fine bins."""
         coders = self.grid.coders()
-        return codes_of(rows, coders), coders
+        return Coded(codes_of(rows, coders), coders)
+
+    def coded_chunks(
+        self,
+        chunks: Iterable[Any],
+        parameter: str = "current",
+        *,
+        all_missing: str = "error",
+        embed: Embedder | Mapping[str, Embedder] | None = None,
+    ) -> Coded:
+        """Return rows that come in chunks in the reference's fine bins, one byte a number; no chunk is kept.
+
+        Parameters
+        ----------
+        chunks : iterable of what :meth:`comparable` takes
+            In time order.
+        parameter, all_missing, embed
+            As for :meth:`comparable`.
+
+        Examples
+        --------
+        >>> profile = ReferenceProfile.fit({"age": [31, 47, 52]})
+        >>> profile.coded_chunks({"age": [year]} for year in (20, 47)).codes[0].shape
+        (2,)
+        """
+        coders = self.grid.coders()
+        parts = [
+            codes_of(self.comparable(chunk, parameter, all_missing="allow", embed=embed), coders)
+            for chunk in chunks
+        ]
+        if not parts:
+            raise invalid(parameter, "must hold at least one chunk of rows", "none", "Pass the rows.")
+        codes = tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+        empty = [name for name, one in zip(self.names, codes, strict=True) if not (one != MISSING).any()]
+        if empty and all_missing == "error":
+            raise no_value(parameter, empty[0], len(codes[0]))
+        return Coded(codes, coders)
 
     def save(self, folder: str | Path) -> Path:
         """Write the profile into a folder, created if need be, and return its path."""
@@ -295,7 +372,10 @@ class ReferenceProfile:
             embeddings=self.embeddings,
             counted=self.counted,
             classes=self.classes,
+            with_answers=self.answers is not None,
         )
+        if self.answers is not None:
+            self.answers.save(folder / ANSWERS_FOLDER)
         return folder
 
     @classmethod
@@ -307,11 +387,15 @@ class ReferenceProfile:
         CorruptDataError
             If a file is missing, damaged, not of this format, or of a newer version.
         """
-        profile = cls(**read_profile(Path(folder)))
+        folder = Path(folder)
+        parts = read_profile(folder)
+        if parts.pop("with_answers"):
+            parts["answers"] = cls.load(folder / ANSWERS_FOLDER)
+        profile = cls(**parts)
         owned = [column for columns in profile.stand_ins.values() for column in columns]
         if not set(owned) <= set(profile.names):
             raise corrupt(
-                Path(folder) / HEADER_FILE, "names a tensor or text without the columns that stand for it"
+                folder / HEADER_FILE, "names a tensor or text without the columns that stand for it"
             )
         return profile
 
@@ -351,6 +435,8 @@ def _compared(
     known: Mapping[str, Embedding],
 ) -> tuple[pd.DataFrame, dict[str, Embedding]]:
     """Return the columns that are compared, those that stand for arrays and text in their places."""
+    if not (tensors or texts or embedders):
+        return plain.reset_index(drop=True), {}
     parts, embeddings = [], {}
     for name in rows.columns:
         if name in embedders:
@@ -399,7 +485,8 @@ def _class_shares(target: pd.Series | None, fewest: int) -> dict[Any, float] | N
     return dict(zip(labels, (counts / len(target)).tolist(), strict=True))
 
 
-def _evenly_spaced_runs(n_rows: int, max_rows: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def kept_rows(n_rows: int, max_rows: int = MAX_ROWS) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the places of the rows that a profile keeps of so many: evenly spaced runs of consecutive ones."""
     if n_rows <= max_rows:
         return np.arange(n_rows)
     run = max_rows // RUNS

@@ -19,6 +19,7 @@ import pandas as pd
 
 from mlflow_drift import report as _report
 from mlflow_drift.errors import invalid
+from mlflow_drift.findings import Impact, Onset, Performance, Slice, WorstFeature
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -221,8 +222,8 @@ class Evidence:
         name, kind, psi, js, ks, p_adjusted (family-wise).
     sketch : Sketch
         The block histograms.
-    null_psi : array of shape (n_features,)
-        Mean PSI of each feature over the permutations: its bias.
+    inflation : array of shape (n_features,)
+        By how much serial dependence makes the difference of the two sides vary more than their blocks tell.
     inconclusive : str
         Why no verdict is possible; empty when one is.
     permutations, seed : int
@@ -233,27 +234,10 @@ class Evidence:
     detectors: tuple[DetectorResult, ...]
     features: pd.DataFrame
     sketch: Sketch = field(repr=False)
-    null_psi: NDArray[np.float64] = field(repr=False)
+    inflation: NDArray[np.float64] = field(repr=False)
     inconclusive: str
     permutations: int
     seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Onset:
-    """When the drift began: the most probable row of the window and a set that holds it.
-
-    ``row`` counts from the window's first row; 0 means "at the first row or before".
-    ``low`` and ``high`` bound the set of the given coverage. Times are set where the window has them.
-    """
-
-    row: int
-    low: int
-    high: int
-    coverage: float
-    time: dt.datetime | None = None
-    time_low: dt.datetime | None = None
-    time_high: dt.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,11 +257,21 @@ class DriftReport:
     confidence : float
         Posterior probability that the severity exceeds 0.10; at most 0.5 without detection.
     features : DataFrame
-        One row a feature, the worst first: name, kind, psi, js, ks, p_adjusted, severity, share, impact.
+        One row a feature, the worst first: name, kind, psi, js, ks, p_adjusted (family-wise), severity, share (of the
+        whole drift), impact and impact_signed (what its drift does to the model's answers, and to their mean; where a
+        model was given), conditional_ks and conditional_p (its drift given the other features; where asked for).
     detectors : tuple of DetectorResult
         Each detector's own statistic and p-value; failed ones say why.
     onset : Onset, optional
         When it began; None without drift.
+    worst : WorstFeature, optional
+        The feature that drifted furthest, and how far.
+    impact : Impact, optional
+        What the drift did to the model's mean answer; where a model was given.
+    slices : tuple of Slice
+        Segments of the rows in which drift is concentrated; where asked for.
+    performance : tuple of Performance
+        How well the model does on the window: real metrics where labels have arrived, estimates where they have not.
     """
 
     verdict: DriftVerdict
@@ -296,6 +290,10 @@ class DriftReport:
     permutations: int
     seed: int
     source: Mapping[str, Any] = field(default_factory=dict)
+    worst: WorstFeature | None = None
+    impact: Impact | None = None
+    slices: tuple[Slice, ...] = ()
+    performance: tuple[Performance, ...] = ()
     created: dt.datetime = field(default_factory=utc_now)
     report_id: str = field(default_factory=lambda: new_id("scan"))
 

@@ -11,7 +11,7 @@ import importlib
 import logging
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
 from mlflow_drift import __version__
+from mlflow_drift.embedding import Embedder
 from mlflow_drift.errors import DriftError, NotFoundError, invalid
 from mlflow_drift.inputs import as_frame, check_name
 from mlflow_drift.models import (
@@ -35,7 +36,7 @@ from mlflow_drift.models import (
     require_reachable,
 )
 from mlflow_drift.recording import Recorder
-from mlflow_drift.reference import ReferenceProfile
+from mlflow_drift.reference import ReferenceProfile, kept_rows
 from mlflow_drift.tensors import as_numpy, unframed
 from mlflow_drift.wrappers.native import (
     add_requirement,
@@ -59,6 +60,7 @@ from mlflow_drift.wrappers.signatures import (
     inferred,
     outputs_beside_ids,
 )
+from mlflow_drift.wrappers.stored import ASK, Stored
 
 if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
@@ -76,6 +78,10 @@ def log_model(
     name: str = "model",
     reference: Any,
     target: Any = None,
+    predictions: Any = ASK,
+    text: Collection[str] | None = None,
+    embed: Embedder | Mapping[str, Embedder] | None = None,
+    no_raw: bool = False,
     registered_model_name: str | None = None,
     flavor: str | ModuleType | None = None,
     id_column: str | None = None,
@@ -96,7 +102,17 @@ def log_model(
         Rows like those that the model was trained on; later requests are compared with them. Of tensors, such as
         images of shape (n, channels, height, width), no element is stored, only projections of them.
     target : array of one label a row, optional
-        Their labels, which retraining replays against forgetting.
+        Their labels, which retraining replays against forgetting, and by which performance is estimated while labels
+        are awaited; best of rows that the model was not trained on.
+    predictions : array of one answer a row, "ask" or None
+        The model's answers to the reference, in the form in which it will be served; prediction drift is measured
+        against them. By default the model is asked, for at most 30 seconds; None does without.
+    text : collection of str, optional
+        The columns of free text (:meth:`ReferenceProfile.fit`).
+    embed : callable, or mapping of column names to callables, optional
+        Turns columns of arrays or text into numbers, which are compared; pass the same to :func:`scan`.
+    no_raw : bool
+        Store no row of the reference, only counts, for private data: nothing that fewer than 20 rows share.
     registered_model_name : str, optional
         Also register it as a version of this model.
     flavor : str or module, optional
@@ -129,7 +145,8 @@ def log_model(
     """
     _check_names(name, registered_model_name)
     native = native_flavor(model, flavor)
-    rows, profile = _profile(reference, target, id_column)
+    fitting = {"target": target, "text": text, "embed": embed}
+    rows, profile, kept = _profile(reference, fitting, id_column)
     log_kwargs = {key: flavor_kwargs.pop(key) for key in list(flavor_kwargs) if key in log_parameters()}
     check_flavor_kwargs(native, flavor_kwargs)
     given = flavor_kwargs.get("signature")
@@ -140,6 +157,7 @@ def log_model(
         flavor_kwargs.setdefault(
             "input_example", example_array(head(rows, 2) if profile.tensors else profile.frame)[:2]
         )
+        kept = example_array(kept)
     require(flavor_kwargs)
 
     def write(path: str, mlflow_model: Model) -> None:
@@ -160,7 +178,7 @@ def log_model(
         registered_model_name=registered_model_name,
         metadata=metadata,
         write=write,
-        profile=profile,
+        stored=Stored(profile, kept, predictions, no_raw=no_raw),
         settings=settings,
         log_kwargs=log_kwargs,
     )
@@ -171,6 +189,10 @@ def attach(
     reference: Any,
     *,
     target: Any = None,
+    predictions: Any = ASK,
+    text: Collection[str] | None = None,
+    embed: Embedder | Mapping[str, Embedder] | None = None,
+    no_raw: bool = False,
     registered_model_name: str | None = None,
     name: str = "model",
     id_column: str | None = None,
@@ -186,7 +208,7 @@ def attach(
         ``models:/churn/3``, ``models:/churn@champion``, ``runs:/…/model`` or ``models:/m-…``.
     registered_model_name : str, optional
         Register the new version under this name. Default: the name in ``model_uri``, if it has one.
-    reference, target, name, id_column, trained_until, return_request_id, metadata
+    reference, target, predictions, text, embed, no_raw, name, id_column, trained_until, return_request_id, metadata
         As for :func:`log_model`.
 
     Raises
@@ -201,7 +223,8 @@ def attach(
     _check_names(name, registered_model_name)
     folder = download(model_uri)
     source = Model.load(str(folder))
-    rows, profile = _profile(reference, target, id_column)
+    fitting = {"target": target, "text": text, "embed": embed}
+    rows, profile, kept = _profile(reference, fitting, id_column)
     if "python_function" not in source.flavors:
         raise invalid("model_uri", "must name a model with a python function", model_uri, "Log it with one.")
     check_covers(profile.inputs, source.signature, id_column)
@@ -229,7 +252,12 @@ def attach(
         registered_model_name=registered_model_name or _registered(folder)[0],
         metadata=metadata,
         write=write,
-        profile=profile,
+        stored=Stored(
+            profile,
+            example_array(kept) if "pytorch" in source.flavors else kept,
+            predictions,
+            no_raw=no_raw,
+        ),
         settings=settings,
         log_kwargs={},
     )
@@ -240,7 +268,7 @@ def save_model(
     mlflow_model: Model,
     *,
     write: Callable[[str, Model], None],
-    profile: ReferenceProfile,
+    stored: Stored,
     settings: dict[str, Any],
 ) -> None:
     """Write a native model, re-point its python function and store the profile; called by MLflow's ``Model.log``."""
@@ -259,8 +287,13 @@ def save_model(
     else:
         settings = {"inner_loader_module": mlflow_model.flavors[FLAVOR]["inner_loader_module"], **settings}
     mlflow_model.flavors[FLAVOR] = {"version": __version__, "profile": PROFILE_FOLDER, **settings}
-    profile.save(Path(path) / PROFILE_FOLDER)
     mlflow_model.save(str(Path(path) / "MLmodel"))
+
+    def ask(rows: Any) -> Any:
+        inner = importlib.import_module(settings["inner_loader_module"])._load_pyfunc(path)
+        return getattr(inner, function.get("predict_fn", "predict"))(rows)
+
+    stored.profile_answered(ask).save(Path(path) / PROFILE_FOLDER)
 
 
 def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> ServedModel:
@@ -310,7 +343,7 @@ def _log(
     registered_model_name: str | None,
     metadata: dict[str, Any] | None,
     write: Callable[[str, Model], None],
-    profile: ReferenceProfile,
+    stored: Stored,
     settings: dict[str, Any],
     log_kwargs: dict[str, Any],
 ) -> ModelInfo:
@@ -324,35 +357,46 @@ def _log(
             registered_model_name=registered_model_name,
             metadata=metadata,
             write=write,
-            profile=profile,
+            stored=stored,
             settings={key: value for key, value in settings.items() if value is not None},
             **log_kwargs,
         )
     return info
 
 
-def _profile(reference: Any, target: Any, id_column: str | None) -> tuple[Any, ReferenceProfile]:
-    """Return the rows to infer a signature from, and the profile."""
-    reference, target = as_numpy(reference), as_numpy(target)
+def _profile(
+    reference: Any, fitting: dict[str, Any], id_column: str | None
+) -> tuple[Any, ReferenceProfile, Any]:
+    """Return the rows to infer a signature from, the profile, and those of the rows that it keeps, as a model takes them."""
+    reference, fitting["target"] = as_numpy(reference), as_numpy(fitting["target"])
     if isinstance(reference, ReferenceProfile):
-        if target is not None:
-            raise invalid(
-                "target", "must not be given with a ReferenceProfile", "both", "Fit the profile with it."
-            )
-        return _like(reference), reference
+        for parameter, value in fitting.items():
+            if value is not None:
+                raise invalid(
+                    parameter, "must not be given with a ReferenceProfile", "both", "Fit the profile with it."
+                )
+        like = _like(reference)
+        return like, reference, like if reference.holds_inputs else None
     if id_column is not None:
         check_name(id_column, "id_column")
     if isinstance(reference, pd.DataFrame) and id_column in reference.columns:
         reference = reference.drop(columns=[id_column])
     elif isinstance(reference, Mapping):
         reference = {name: values for name, values in reference.items() if name != id_column}
-    profile = ReferenceProfile.fit(reference, target=target)
+    profile = ReferenceProfile.fit(reference, **fitting)
+    kept = kept_rows(profile.n_rows_seen)
+    if isinstance(reference, pd.DataFrame):
+        return reference, profile, reference.iloc[kept]
     if not isinstance(reference, (list, tuple, Mapping)):
-        return reference, profile
-    if not profile.tensors:
-        return profile.frame, profile
-    rows = as_frame(reference, "reference").iloc[:SAMPLE]
-    return unframed(rows, profile.tensors, named=isinstance(reference, Mapping)), profile
+        return reference, profile, reference[kept]
+    if profile.holds_inputs:
+        return profile.frame, profile, profile.frame
+    rows, named = as_frame(reference, "reference"), isinstance(reference, Mapping)
+    return (
+        unframed(rows.iloc[:SAMPLE], profile.tensors, named=named),
+        profile,
+        unframed(rows.iloc[kept], profile.tensors, named=named),
+    )
 
 
 def _like(profile: ReferenceProfile) -> Any:

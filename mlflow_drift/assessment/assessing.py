@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +11,9 @@ import pandas as pd
 
 from mlflow_drift.assessment.attribution import shares_of
 from mlflow_drift.assessment.localization import locate_onset
-from mlflow_drift.assessment.severity import Severity, measure_severity
+from mlflow_drift.assessment.severity import NOTEWORTHY, Severity, measure_severity
 from mlflow_drift.errors import invalid
+from mlflow_drift.findings import Impact, Slice
 from mlflow_drift.values import DriftReport, DriftVerdict, Evidence
 
 if TYPE_CHECKING:
@@ -32,9 +33,12 @@ def assess(
     n_current: int,
     times: pd.DatetimeIndex | None = None,
     source: Mapping[str, Any] | None = None,
-    seed: int = 0,
     weights: NDArray[np.float64] | None = None,
-    impact: NDArray[np.float64] | None = None,
+    threshold: float = NOTEWORTHY,
+    prior: float = 0.5,
+    impact: Impact | None = None,
+    conditional: pd.DataFrame | None = None,
+    slices: Sequence[Slice] = (),
 ) -> DriftReport:
     """Draw the verdict and say how bad it is, which features are to blame, and since when.
 
@@ -50,17 +54,22 @@ def assess(
         When each current row was seen.
     source : mapping, optional
         Where the rows come from, kept in the report.
-    seed : int
-        Seeds the posterior of the severity.
     weights : array of shape (n_features,), optional
         How much each feature matters, not negative; equal if None.
-    impact : array of shape (n_features,), optional
-        What each feature's drift does to the model's answers.
+    threshold, prior : float in (0, 1)
+        Severities up to the threshold are practically none; confidence is the probability of more, the prior that
+        before looking.
+    impact : Impact, optional
+        What the drift does to the model's answers.
+    conditional : DataFrame, optional
+        name, conditional_ks and conditional_p of every feature.
+    slices : sequence of Slice
+        Segments in which drift is concentrated.
     """
     weights = _normalised(weights, len(evidence.sketch.names))
     verdict = _verdict(evidence, alpha)
-    severity = _severity(evidence, alpha, verdict, seed, weights)
-    features = _ranked(evidence, severity, weights, impact)
+    severity = _severity(evidence, alpha, verdict, weights, threshold, prior)
+    features = _ranked(evidence, severity, weights, impact, conditional)
     onset = locate_onset(evidence.sketch, n_current, times) if verdict is DriftVerdict.DRIFT else None
     return DriftReport(
         verdict=verdict,
@@ -79,6 +88,9 @@ def assess(
         permutations=evidence.permutations,
         seed=evidence.seed,
         source=dict(source or {}),
+        worst=severity.worst,
+        impact=impact,
+        slices=tuple(slices),
     )
 
 
@@ -105,26 +117,43 @@ def _normalised(weights: NDArray[np.float64] | None, n_features: int) -> NDArray
 
 
 def _severity(
-    evidence: Evidence, alpha: float, verdict: DriftVerdict, seed: int, weights: NDArray[np.float64]
+    evidence: Evidence,
+    alpha: float,
+    verdict: DriftVerdict,
+    weights: NDArray[np.float64],
+    threshold: float,
+    prior: float,
 ) -> Severity:
     """Without a detection, confidence is at most one half; without a verdict, nothing is known."""
     n_features = len(evidence.sketch.names)
     if verdict is DriftVerdict.INCONCLUSIVE:
         return Severity(0.0, 0.0, 1.0, 0.0, np.zeros(n_features), np.zeros(n_features))
-    found = measure_severity(evidence.sketch, evidence.null_psi, seed=seed, weights=weights)
+    found = measure_severity(
+        evidence.sketch, weights=weights, inflation=evidence.inflation, threshold=threshold, prior=prior
+    )
     if evidence.p_value <= alpha:
         return found
     return dataclasses.replace(found, confidence=min(found.confidence, 0.5))
 
 
 def _ranked(
-    evidence: Evidence, severity: Severity, weights: NDArray[np.float64], impact: NDArray[np.float64] | None
+    evidence: Evidence,
+    severity: Severity,
+    weights: NDArray[np.float64],
+    impact: Impact | None,
+    conditional: pd.DataFrame | None,
 ) -> pd.DataFrame:
     features = evidence.features.assign(
         severity=severity.features,
         share=shares_of(severity.excess, weights),
-        impact=np.nan if impact is None else impact,
+        impact=np.nan,
+        impact_signed=np.nan,
     )
+    for known in (None if impact is None else impact.features, conditional):
+        if known is not None:
+            columns = known.drop(columns="name")
+            assert list(known["name"]) == list(features["name"])
+            features = features.assign(**{name: columns[name].to_numpy() for name in columns})
     order = np.lexsort((-features["severity"], features["p_adjusted"]))
     return features.iloc[order].reset_index(drop=True)
 

@@ -6,18 +6,18 @@ What a feature did by itself, apart from the others, is told by :mod:`mlflow_dri
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from mlflow_drift.errors import invalid
+from mlflow_drift.findings import Impact
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Impact", "attribute_change", "measure_impact", "shares_of"]
+__all__ = ["Impact", "answers_of", "attribute_change", "measure_impact", "shares_of"]
 
 MAX_ROWS = 2000
 """Rows that the model answers once a feature."""
@@ -41,43 +41,6 @@ def shares_of(excess: NDArray[np.float64], weights: NDArray[np.float64] | None =
     parts = excess if weights is None else excess * weights
     total = float(parts.sum())
     return parts / total if total > 0 else np.zeros_like(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Impact:
-    """What drift did to the model's mean answer, feature by feature.
-
-    ``total`` = the sum of ``signed`` + ``interaction`` + ``dependence``, up to rounding.
-
-    Parameters
-    ----------
-    features : DataFrame
-        One row a feature: name; impact, the mean absolute change of an answer, or the share of changed answers where
-        those are labels; impact_signed, the change of the mean answer.
-    output : str
-        Which answer ``impact_signed`` and the figures below are of: "" if there is one, else the label or the column
-        whose mean changed most.
-    reference_mean, current_mean, total : float
-        The mean answer to reference and to current rows, and their difference.
-    total_error : float
-        Standard error of ``total`` from the rows drawn, taken as independent.
-    interaction : float
-        What all features mapped back at once change beyond the sum of each by itself.
-    dependence : float
-        What remains with every feature mapped back: the features now go together in another way.
-    remainder : float
-        ``total`` less the sum of the signed impacts: ``interaction`` + ``dependence``.
-    """
-
-    features: pd.DataFrame
-    output: str
-    reference_mean: float
-    current_mean: float
-    total: float
-    total_error: float
-    interaction: float
-    dependence: float
-    remainder: float
 
 
 def measure_impact(
@@ -122,11 +85,11 @@ def measure_impact(
     [10.0, 0.0]
     """
     rows = _thinned(current)
-    answers = _answers(predict, rows)
+    answers = answers_of(predict, rows)
     impacts = np.zeros(len(kinds))
     for j, back in enumerate(_mapped_back(reference, rows, kinds, seed)):
         if back is not None:
-            changed = _answers(predict, rows.assign(**{str(rows.columns[j]): back}))
+            changed = answers_of(predict, rows.assign(**{str(rows.columns[j]): back}))
             impacts[j] = _change(answers, changed)
     return impacts
 
@@ -163,7 +126,7 @@ def attribute_change(
     (10.0, [10.0, 0.0], 0.0)
     """
     rows, before = _thinned(current), _thinned(reference)
-    answers, old = _answers(predict, rows), _answers(predict, before)
+    answers, old = answers_of(predict, rows), answers_of(predict, before)
     labels = (
         None
         if answers.dtype.kind in "fiub"
@@ -177,11 +140,11 @@ def attribute_change(
     for j, back in enumerate(_mapped_back(reference, rows, kinds, seed)):
         if back is not None:
             column = {str(rows.columns[j]): back}
-            changed = _answers(predict, rows.assign(**column))
+            changed = answers_of(predict, rows.assign(**column))
             impacts[j] = _change(answers, changed)
             signed[j] = (now[:, k] - _scores(changed, labels)[:, k]).mean()
             all_back = all_back.assign(**column)
-    restored = now if all_back is rows else _scores(_answers(predict, all_back), labels)
+    restored = now if all_back is rows else _scores(answers_of(predict, all_back), labels)
     total = now[:, k].mean() - then[:, k].mean()
     dependence = restored[:, k].mean() - then[:, k].mean()
     remainder = total - signed.sum()
@@ -224,7 +187,7 @@ def _scores(answers: NDArray[Any], labels: NDArray[Any] | None) -> NDArray[np.fl
     return scores[:, 1:] if scores.shape[1] == 2 else scores
 
 
-def _answers(predict: Callable[[pd.DataFrame], Any], rows: pd.DataFrame) -> NDArray[Any]:
+def answers_of(predict: Callable[[pd.DataFrame], Any], rows: pd.DataFrame) -> NDArray[Any]:
     try:
         answers = np.asarray(predict(rows.copy()))
     except Exception as error:

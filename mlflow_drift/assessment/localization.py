@@ -11,14 +11,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
 from mlflow_drift.errors import invalid
-from mlflow_drift.values import Onset, Sketch
+from mlflow_drift.findings import Onset
+from mlflow_drift.values import Sketch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -167,12 +168,8 @@ def locate_onset(sketch: Sketch, n_current: int, times: pd.DatetimeIndex | None 
     rows = row_of(at), row_of(members.min() / PARTS - 0.5), row_of(members.max() / PARTS + 0.5)
     moments = [None if times is None else times[row].to_pydatetime() for row in rows]
     gradual = float(ramps.probability[ramps.width > 0].sum())
-    told: dict[str, Any] = {
-        "gradual": gradual,
-        "width": round(_width(ramps) * length) if gradual > 0.5 else 0,
-    }
-    known = {field.name for field in dataclasses.fields(Onset)}
-    return Onset(*rows, COVERAGE, *moments, **{name: value for name, value in told.items() if name in known})
+    width = round(_width(ramps) * length) if gradual > 0.5 else 0
+    return Onset(*rows, COVERAGE, *moments, width=width, gradual=gradual)
 
 
 def _width(ramps: Ramps) -> float:

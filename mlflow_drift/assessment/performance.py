@@ -11,6 +11,7 @@ from scipy import stats
 
 from mlflow_drift.assessment.answers import Answers, classes_of
 from mlflow_drift.assessment.metrics import CLASSIFICATION, REGRESSION, Metric, metric_named
+from mlflow_drift.findings import Performance
 from mlflow_drift.inputs import as_labels, check_alpha, check_count
 
 if TYPE_CHECKING:
@@ -23,63 +24,6 @@ HALF = 0.05
 MOST_BLOCKS = 1000
 FEWEST_BLOCKS = 8
 """Blocks below which no interval can be trusted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Performance:
-    """A metric's value, real or estimated, with its interval and its change.
-
-    Parameters
-    ----------
-    metric : str
-    method : str
-        "labels" (real), "cbpe" or "dle" (estimated without labels).
-    value, low, high : float
-        The value and its interval; NaN where suppressed.
-    level : float
-        Coverage of the intervals.
-    n : int
-        Rows it is about.
-    reference_value : float
-        The same metric on the reference rows; NaN where unknown.
-    drop, drop_low, drop_high : float
-        How much worse it is than on the reference, in the metric's unit: positive is worse, whichever way the
-        metric points.
-    severity : float in [0, 1)
-        1 - 2^(-drop / 0.05), 0 where nothing dropped. An unbounded metric's drop is taken relative to what a model
-        without features gets on the reference (an error relative to that of the median or mean; a log-loss to the
-        labels' entropy).
-    assumption : str
-        What must hold for the value to be right; "" for real labels.
-    suppressed : str
-        Why there is no value or no interval; "" if there is.
-    """
-
-    metric: str
-    method: str
-    value: float
-    low: float
-    high: float
-    level: float
-    n: int
-    reference_value: float
-    drop: float
-    drop_low: float
-    drop_high: float
-    severity: float
-    assumption: str = ""
-    suppressed: str = ""
-
-    @classmethod
-    def without(
-        cls, metric: str, method: str, level: float, n: int, reason: str, assumption: str
-    ) -> Performance:
-        """Return one that has no value, and says why."""
-        unknown = float("nan")
-        return cls(
-            metric, method, unknown, unknown, unknown, level, n, unknown, unknown, unknown, unknown, unknown,
-            assumption, reason,
-        )  # fmt: skip
 
 
 def severity_of_drop(drop: float) -> float:

@@ -20,6 +20,7 @@ import numpy as np
 from scipy import special
 
 from mlflow_drift.errors import invalid
+from mlflow_drift.findings import WorstFeature
 from mlflow_drift.values import Sketch
 
 if TYPE_CHECKING:
@@ -49,24 +50,6 @@ CAUTION = 3.0
 """Where there is serial dependence, its own strength is an estimate: so many times fewer degrees of freedom."""
 STEPS = 400
 """Points at which the distribution is computed."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorstFeature:
-    """The feature that drifted furthest.
-
-    Parameters
-    ----------
-    name : str
-    median, low, high : float
-        Its own severity, with the 5 % and 95 % points; 5 % are divided by the number of features (Bonferroni), as
-        the largest of many estimates owes part of its size to chance.
-    """
-
-    name: str
-    median: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +114,7 @@ def _shares(counts: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[
 
 def measure_severity(
     sketch: Sketch,
-    null_psi: NDArray[np.float64] | None = None,
     *,
-    seed: int = 0,
     weights: NDArray[np.float64] | None = None,
     inflation: NDArray[np.float64] | None = None,
     threshold: float = NOTEWORTHY,

@@ -21,6 +21,7 @@ from scipy import stats
 
 from mlflow_drift.assessment.literals import Literal, literals_of
 from mlflow_drift.errors import invalid
+from mlflow_drift.findings import Slice
 from mlflow_drift.inputs import check_alpha, check_count
 
 if TYPE_CHECKING:
@@ -37,43 +38,6 @@ GAIN = 1.1
 WEAKEST = 2.0
 """Score at which the search ends; what is noise falls to the test."""
 MOST_BLOCKS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """A segment of the rows and what happened in it.
-
-    Parameters
-    ----------
-    condition : str
-        Such as "age > 51 & region = north".
-    kind : str
-        "drift": ``effect`` is the change of the segment's share of the rows. "error": ``effect`` is by how much the
-        mean loss inside exceeds that outside, less the same excess in the reference where its losses are known.
-    effect, low, high : float
-        The effect and its interval, which holds for all reported segments at once; from rows that had no part in the
-        choice.
-    p_value : float
-        Of no effect, adjusted for the number of segments tested (Holm).
-    support, reference_support : float
-        The segment's share of the current and of the reference rows.
-    n : int
-        Current rows in it.
-    mean, reference_mean : float
-        Mean loss in it, NaN without losses.
-    """
-
-    condition: str
-    kind: str
-    effect: float
-    low: float
-    high: float
-    p_value: float
-    support: float
-    reference_support: float
-    n: int
-    mean: float
-    reference_mean: float
 
 
 def find_slices(

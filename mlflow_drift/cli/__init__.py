@@ -11,8 +11,10 @@ import os
 import click
 
 from mlflow_drift import __version__
+from mlflow_drift.cli.attach import attach
 from mlflow_drift.cli.audit import audit
 from mlflow_drift.cli.demo import demo
+from mlflow_drift.cli.detect import detect
 from mlflow_drift.cli.house import compact, erase, expire
 from mlflow_drift.cli.metrics import metrics
 from mlflow_drift.cli.outcomes import outcomes
@@ -51,7 +53,7 @@ def main(tracking_uri: str | None, registry_uri: str | None) -> None:
 
 
 _COMMANDS = (
-    *(demo, serve, scan, run, outcomes, validate, promote, rollback, status, metrics),
+    *(demo, detect, attach, serve, scan, run, outcomes, validate, promote, rollback, status, metrics),
     *(ship, compact, expire, erase, audit),
 )
 for command in _COMMANDS:

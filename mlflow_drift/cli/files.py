@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mlflow_drift.errors import CorruptDataError, InvalidInputError
 
-__all__ = ["LABEL_TYPES", "Labels", "read_labels", "read_table"]
+__all__ = ["LABEL_TYPES", "Labels", "read_labels", "read_table", "without_column"]
 
 LABEL_TYPES = ("auto", "str", "int", "float", "bool")
 JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
@@ -258,6 +258,17 @@ def read_table(file: Path) -> pd.DataFrame:
         return reader(file)
     except Exception as error:
         raise _damaged(file, f"{type(error).__name__}: {error}") from error
+
+
+def without_column(
+    frame: pd.DataFrame, column: str, option: str, file: Path
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Return a table without a column, and that column."""
+    if column not in frame.columns:
+        raise _invalid(
+            option, f"must be a column of {file}", repr(column), f"There are {list(frame.columns)}."
+        )
+    return frame.drop(columns=column), frame[column]
 
 
 def _unknown_ending(file: Path, readers: dict[str, Any]) -> InvalidInputError:

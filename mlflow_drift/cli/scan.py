@@ -26,6 +26,15 @@ __all__ = ["scan", "show_report"]
     "--against", metavar="VERSION", help="Version or alias whose reference holds [default: champion]."
 )
 @click.option("--alpha", default=0.05, show_default=True, help="False-alarm rate of this scan.")
+@click.option(
+    "--budget",
+    metavar="DURATION",
+    help="At most one false alarm in so long (90d, say), however often the model is scanned; --alpha is then the most "
+    "that one scan may have.",
+)
+@click.option(
+    "--explain", is_flag=True, help="Also look for each feature's own part, and for segments; takes seconds."
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the permutations.")
 @click.option(
     "--html", type=click.Path(dir_okay=False, writable=True), help="Also write the report as a page."
@@ -40,6 +49,8 @@ def scan(
     table_version: int | None,
     against: str | None,
     alpha: float,
+    budget: str | None,
+    explain: bool,
     seed: int,
     html: str | None,
     as_json: bool,
@@ -51,6 +62,7 @@ def scan(
     \b
     Example:  mlflow-drift scan churn --rows 2000 --html report.html
               mlflow-drift scan churn --since-version 7
+              mlflow-drift scan churn --budget 90d --explain
     """
     import mlflow_drift
 
@@ -63,6 +75,8 @@ def scan(
         table_version=table_version,
         version=against,
         alpha=alpha,
+        budget=budget,
+        explain=explain,
         random_state=seed,
     )
     if html:
@@ -92,5 +106,29 @@ def show_report(report: object) -> None:
             f"Began at row {report.onset.row} of the window{when} "
             f"({report.onset.coverage:.0%} set: rows {report.onset.low}-{report.onset.high})."
         )
+        if report.onset.width:
+            click.echo(f"It grew over some {report.onset.width} rows.")
+    for found in report.detectors:
+        if found.error is not None:
+            click.echo(f"{found.name} took no part: {found.error}")
     columns = ["name", "kind", "psi", "js", "ks", "p_adjusted", "severity", "share"]
+    columns += [name for name in ("conditional_ks", "conditional_p") if name in report.features]
     show_table("Features", columns, report.features.head(12).to_dict("records"))
+    if report.slices:
+        told = [vars_of(one, "condition", "effect", "low", "high", "p_value", "n") for one in report.slices]
+        show_table("Segments that grew or shrank", list(told[0]), told)
+    if report.performance:
+        told = [
+            vars_of(
+                one, "metric", "method", "value", "low", "high", "reference_value", "drop", "n", "suppressed"
+            )
+            for one in report.performance
+        ]
+        show_table("Performance", list(told[0]), told)
+        for assumption in dict.fromkeys(one.assumption for one in report.performance if one.assumption):
+            click.echo(assumption)
+
+
+def vars_of(value: object, *names: str) -> dict[str, object]:
+    """Return some of an object's attributes."""
+    return {name: getattr(value, name) for name in names}

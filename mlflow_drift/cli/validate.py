@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mlflow_drift.cli.files import read_table
+from mlflow_drift.cli.files import read_table, without_column
 from mlflow_drift.cli.output import FINE, FOUND, command, show_json
 
 __all__ = ["validate"]
@@ -43,20 +43,11 @@ def validate(
     Example:  mlflow-drift validate churn --challenger 7
     """
     import mlflow_drift
-    from mlflow_drift.errors import invalid
     from mlflow_drift.values import Outcome
 
     pair = None
     if data is not None:
-        frame = read_table(data)
-        if label_column not in frame.columns:
-            raise invalid(
-                "--label-column",
-                f"must be a column of {data}",
-                repr(label_column),
-                f"There are {list(frame.columns)}.",
-            )
-        pair = (frame.drop(columns=label_column), frame[label_column])
+        pair = without_column(read_table(data), label_column, "--label-column", data)
     verdict = mlflow_drift.validate(name, challenger, champion, pair, min_samples=min_samples)
     if as_json:
         show_json(verdict)

@@ -103,6 +103,7 @@ class ADWIN:
     """
 
     name = "adwin"
+    votes = False
 
     def __init__(
         self,

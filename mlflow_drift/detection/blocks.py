@@ -19,7 +19,7 @@ from mlflow_drift.detection.histograms import Binned
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BlockPlan", "correlation_time", "plan_blocks"]
+__all__ = ["BlockPlan", "correlation_time", "plan_blocks", "plan_for"]
 
 MIN_BLOCKS = 8
 ENOUGH_BLOCKS = 30
@@ -131,22 +131,57 @@ def plan_blocks(binned: Binned, block_length: int | None = None) -> BlockPlan:
     block_length : int, optional
         Rows a block, where the caller knows how long the stream remembers.
     """
-    n_reference, n_current = binned.n_reference, binned.n_current
-    memory_reference = correlation_time(binned.reference)
-    memory_current = correlation_time(binned.current)
+    return plan_for(
+        (correlation_time(binned.reference), correlation_time(binned.current)),
+        (binned.n_reference, binned.n_current),
+        np.ptp(binned.reference, axis=1) > 0,
+        binned.n_bins > 1,
+        block_length,
+    )
+
+
+def plan_for(
+    memories: tuple[NDArray[np.float64], NDArray[np.float64]],
+    rows: tuple[int, int],
+    varies_before: NDArray[np.bool_],
+    varies: NDArray[np.bool_],
+    block_length: int | None = None,
+    *,
+    unit: int = 1,
+) -> BlockPlan:
+    """Choose the block length for rows whose memory is known.
+
+    Parameters
+    ----------
+    memories : two arrays of shape (n_features,)
+        How many rows each feature remembers, of reference and current rows.
+    rows : tuple of two ints
+        How many there are of either.
+    varies_before, varies : arrays of shape (n_features,), bool
+        Which features have more than one value in the reference, and in both sides together.
+    block_length : int, optional
+        As for :func:`plan_blocks`.
+    unit : int
+        The length is a multiple of this.
+    """
+    (memory_reference, memory_current), (n_reference, n_current) = memories, rows
     memory = np.maximum(memory_reference, memory_current)
     shortest = min(n_reference, n_current)
     if block_length is None:
         longest = max(1, shortest // MIN_BLOCKS)
         spare = min(shortest // ENOUGH_BLOCKS, (n_reference + n_current) // MOST_BLOCKS)
         length = min(longest, max(1, spare, _length_for(float(memory.max()))))
-        length = _fitting(length, longest, n_reference, n_current)
-        needed = MIN_BLOCKS * _length_for(_typical(memory, binned.n_bins))
+        if unit == 1:
+            length = _fitting(length, longest, n_reference, n_current)
+        needed = MIN_BLOCKS * _in_units(_length_for(_typical(memory, varies)), unit)
+        length = _in_units(length, unit)
+        if length > longest:
+            length = max(unit, length - unit)
     else:
-        length, needed = block_length, MIN_BLOCKS * block_length
+        length = _in_units(block_length, unit)
+        needed = MIN_BLOCKS * length
     # A shuffled reference hides its memory, but its mean still varies by it; a constant one has none.
-    varies = np.ptp(binned.reference, axis=1) > 0
-    hidden = np.where(varies, memory, memory_reference)
+    hidden = np.where(varies_before, memory, memory_reference)
     inflation = _inflation(
         memory_reference, hidden, memory_current, n_reference, n_current, min(length, shortest)
     )
@@ -158,9 +193,13 @@ def _length_for(memory: float) -> int:
     return 1 + math.ceil(MEMORIES * (memory - 1))
 
 
-def _typical(memory: NDArray[np.float64], n_bins: NDArray[np.int64]) -> float:
+def _in_units(length: int, unit: int) -> int:
+    return -(-length // unit) * unit
+
+
+def _typical(memory: NDArray[np.float64], varies: NDArray[np.bool_]) -> float:
     """Median over the features that vary: one slow feature must not silence all the others."""
-    varying = memory[n_bins > 1]
+    varying = memory[varies]
     return float(np.median(varying)) if len(varying) else 1.0
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mlflow_drift.detection.blocks import BlockPlan, plan_blocks
-from mlflow_drift.detection.histograms import bin_codes, count_blocks
+from mlflow_drift.bins import Coded
+from mlflow_drift.detection.blocks import BlockPlan
+from mlflow_drift.detection.comparison import compared
 from mlflow_drift.detection.null import JointNull, joint_null
-from mlflow_drift.detection.psi import PSI
-from mlflow_drift.detection.scores import scored_blocks
-from mlflow_drift.hooks.parts import BlockDetector, BlockRows, Detector, HistogramDetector
+from mlflow_drift.errors import InvalidInputError
+from mlflow_drift.hooks.parts import BlockDetector, Detector, HistogramDetector
 from mlflow_drift.reference import ReferenceProfile
 from mlflow_drift.values import DetectorResult, Evidence, Sketch
 
@@ -29,8 +29,10 @@ logger = logging.getLogger(__name__)
 
 def collect(
     reference: ReferenceProfile,
-    current: pd.DataFrame,
+    current: pd.DataFrame | None,
+    coded: Coded | None = None,
     *,
+    answers: Coded | None = None,
     detectors: Sequence[Detector],
     alpha: float,
     permutations: int = 999,
@@ -46,10 +48,15 @@ def collect(
     ----------
     reference : ReferenceProfile
         The rows to compare with, in time order.
-    current : DataFrame with the profile's columns
-        Rows in time order, as ``reference.comparable`` returns them.
+    current : DataFrame with the profile's columns, or None
+        Rows in time order, as ``reference.comparable`` returns them; None if they are not at hand as a whole.
+    coded : Coded, optional
+        The same rows, as ``reference.coded`` returns them.
+    answers : Coded, optional
+        The model's answers to them, as ``reference.answers.coded`` returns them.
     detectors : sequence of Detector
-        A detector that raises, or returns no p-value in [0, 1], is reported as failed and takes no part.
+        A detector that raises, or returns no p-value in [0, 1], is reported as failed and takes no part. One that says
+        ``votes = False`` may return NaN: it is reported, and takes no part in the verdict.
     alpha : float
         The rate at which a verdict will be drawn: decides how many permutations are needed at least.
     permutations : int
@@ -66,44 +73,45 @@ def collect(
     >>> collect(ReferenceProfile.fit(rows), rows + 1, detectors=[KS()], alpha=0.05).p_value
     0.001
     """
-    codes, coders = reference.coded(current)
-    binned = bin_codes(reference.grid.codes, codes, coders, reference.names)
-    plan = plan_blocks(binned, block_length)
-    sketch = count_blocks(binned, min(plan.length, binned.n_reference, binned.n_current))
+    if coded is None:
+        assert current is not None
+        coded = reference.coded(current)
+    comparison = compared(reference, coded, answers=answers, block_length=block_length)
+    plan, rows = comparison.plan, comparison.rows
     permutations = max(permutations, math.ceil(10 / alpha))
     if plan.inconclusive:
-        return _inconclusive(sketch, plan.inconclusive, seed)
+        return _inconclusive(rows.sketch, plan, seed)
     shared = [part for part in detectors if isinstance(part, (HistogramDetector, BlockDetector))]
-    rows = BlockRows(sketch, lambda: scored_blocks(binned, sketch))
-    null = joint_null(
-        rows,
-        shared,
-        permutations=permutations,
-        seed=seed,
-        inflation=plan.inflation,
-    )
-    others = [_run(part, reference.frame, current) for part in detectors if part not in shared]
+    null = joint_null(rows, shared, permutations=permutations, seed=seed, inflation=plan.inflation)
+    others = [_run(part, reference, current) for part in detectors if part not in shared]
     results = [*null.results, *others]
     p_value, n_votes = _combined(null, others)
     return Evidence(
         p_value=p_value,
         detectors=tuple(results),
-        features=_features(sketch, null, np.minimum(1.0, null.adjusted * max(1, n_votes))),
-        sketch=sketch,
-        null_psi=_psi_bias(rows, null, plan, permutations, seed),
+        features=_features(rows.sketch, null, np.minimum(1.0, null.adjusted * max(1, n_votes))),
+        sketch=rows.sketch,
+        inflation=plan.inflation,
         inconclusive="" if n_votes else _all_failed(results),
         permutations=permutations,
         seed=seed,
     )
 
 
-def _run(detector: Detector, reference: pd.DataFrame, current: pd.DataFrame) -> DetectorResult:
+def _run(detector: Detector, reference: ReferenceProfile, current: pd.DataFrame | None) -> DetectorResult:
     """Run a detector that brings its own p-value; on copies, as it is somebody else's code."""
     try:
-        result = detector.fit(reference.copy()).score(current.copy())
+        if reference.counted is not None:
+            raise reference.counted.no_rows()
+        if current is None:
+            raise InvalidInputError(
+                "current: came in chunks, and this needs all rows at once. Pass them whole."
+            )
+        result = detector.fit(reference.frame.copy()).score(current.copy())
         if not isinstance(result, DetectorResult):
             raise TypeError(f"score must return a DetectorResult; got {type(result).__name__}")
-        if result.error is None and not 0 <= result.p_value <= 1:
+        silent = getattr(detector, "votes", True) is False and math.isnan(result.p_value)
+        if result.error is None and not silent and not 0 <= result.p_value <= 1:
             raise ValueError(f"p_value must lie in [0, 1]; got {result.p_value!r}")
     except Exception as error:  # a broken detector must not silence the others
         name = str(getattr(detector, "name", type(detector).__name__))
@@ -113,7 +121,7 @@ def _run(detector: Detector, reference: pd.DataFrame, current: pd.DataFrame) -> 
 
 
 def _combined(null: JointNull, others: Sequence[DetectorResult]) -> tuple[float, int]:
-    votes = [result.p_value for result in others if result.error is None]
+    votes = [result.p_value for result in others if result.error is None and not math.isnan(result.p_value)]
     if not math.isnan(null.p_value):
         votes.append(null.p_value)
     return (min(1.0, len(votes) * min(votes)), len(votes)) if votes else (1.0, 0)
@@ -132,24 +140,14 @@ def _features(sketch: Sketch, null: JointNull | None, adjusted: NDArray[np.float
     return pd.DataFrame({**columns, "p_adjusted": adjusted})
 
 
-def _psi_bias(
-    rows: BlockRows, null: JointNull, plan: BlockPlan, permutations: int, seed: int
-) -> NDArray[np.float64]:
-    """Mean PSI under the null, which severity needs even where nobody registered PSI."""
-    if "psi" not in null.mean:
-        null = joint_null(rows, [PSI()], permutations=permutations, seed=seed, inflation=plan.inflation)
-    return null.mean["psi"]
-
-
-def _inconclusive(sketch: Sketch, reason: str, seed: int) -> Evidence:
-    n_features = len(sketch.names)
+def _inconclusive(sketch: Sketch, plan: BlockPlan, seed: int) -> Evidence:
     return Evidence(
         p_value=1.0,
         detectors=(),
-        features=_features(sketch, None, np.ones(n_features)),
+        features=_features(sketch, None, np.ones(len(sketch.names))),
         sketch=sketch,
-        null_psi=np.zeros(n_features),
-        inconclusive=reason,
+        inflation=plan.inflation,
+        inconclusive=plan.inconclusive,
         permutations=0,
         seed=seed,
     )

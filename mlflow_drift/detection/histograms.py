@@ -20,7 +20,7 @@ from mlflow_drift.values import Sketch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Binned", "bin_codes", "bin_rows", "count_blocks"]
+__all__ = ["Binned", "Bins", "bin_codes", "bin_rows", "code_counts", "count_bins", "count_blocks"]
 
 SHARES = np.array([0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99])
 """Where the bins of a numeric feature with many values end."""
@@ -30,8 +30,6 @@ MAX_VALUES = 20
 """A numeric feature with values in so few fine bins keeps them."""
 MAX_LEVELS = 250
 """The most frequent levels get a bin each, the rest share one: unique identifiers stay harmless."""
-
-Table = "NDArray[np.uint8]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +96,61 @@ def bin_codes(reference: Codes, current: Codes, coders: Sequence[Coder], names: 
         What the codes mean.
     names : tuple of n_features strings
     """
-    d = len(coders)
-    binned = [np.empty((d, len(codes[0])), dtype=np.uint8) for codes in (reference, current)]
-    widths, missing = np.empty(d, dtype=np.int64), np.empty(d, dtype=bool)
-    for j, coder in enumerate(coders):
-        pooled = sum(np.bincount(codes[j], minlength=coder.n_codes) for codes in (reference, current))
-        table = _levels_together(pooled, coder) if isinstance(coder, LevelCoder) else _values_together(pooled)
-        for codes, target in zip((reference, current), binned, strict=True):
-            target[j] = table[codes[j]]
-        widths[j], missing[j] = table.max() + 1, pooled[MISSING] > 0
-    return Binned(*binned, widths, missing, names, tuple(coder.kind for coder in coders))
+    counted = [code_counts(codes, coders) for codes in (reference, current)]
+    bins = Bins.of([one + other for one, other in zip(*counted, strict=True)], coders)
+    return Binned(
+        bins.put(reference),
+        bins.put(current),
+        bins.n_bins,
+        bins.missing,
+        names,
+        tuple(coder.kind for coder in coders),
+    )
+
+
+def code_counts(codes: Codes, coders: Sequence[Coder]) -> list[NDArray[np.int64]]:
+    """Return how many rows have each code: an array of n_codes a feature."""
+    return [np.bincount(one, minlength=coder.n_codes) for one, coder in zip(codes, coders, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Bins:
+    """The bins of a comparison.
+
+    Parameters
+    ----------
+    tables : list of n_features arrays of n_codes uint8
+        The bin of every fine one.
+    n_bins : array of shape (n_features,)
+    missing : array of shape (n_features,), bool
+        Whether the last bin holds missing values.
+    """
+
+    tables: list[NDArray[np.uint8]]
+    n_bins: NDArray[np.int64]
+    missing: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, pooled: Sequence[NDArray[np.int64]], coders: Sequence[Coder]) -> Bins:
+        """Put fine bins together, given the rows of both sides in each."""
+        tables = [
+            _levels_together(counts, coder) if isinstance(coder, LevelCoder) else _values_together(counts)
+            for counts, coder in zip(pooled, coders, strict=True)
+        ]
+        widths = np.array([int(table.max()) + 1 for table in tables], dtype=np.int64)
+        return cls(tables, widths, np.array([counts[MISSING] > 0 for counts in pooled], dtype=bool))
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Where each feature's bins begin among those of all features, and where the last one's end."""
+        return np.concatenate([[0], np.cumsum(self.n_bins)]).astype(np.int64)
+
+    def put(self, codes: Codes) -> NDArray[np.uint8]:
+        """Return the bins of rows in fine ones: (n_features, n_rows)."""
+        bins = np.empty((len(codes), len(codes[0])), dtype=np.uint8)
+        for target, table, one in zip(bins, self.tables, codes, strict=True):
+            np.take(table, one, out=target)
+        return bins
 
 
 def _values_together(pooled: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -156,16 +199,13 @@ def count_blocks(binned: Binned, block_length: int) -> Sketch:
     >>> count_blocks(bin_rows(rows, rows, ("numeric",)), 2).counts.tolist()
     [[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [0.0, 2.0]]
     """
-    blocks = binned.n_reference // block_length, binned.n_current // block_length
     offsets = np.concatenate([[0], np.cumsum(binned.n_bins)]).astype(np.int64)
-    counts = np.empty((sum(blocks), offsets[-1]))
-    _count(binned.reference, blocks[0], block_length, offsets, counts[: blocks[0]])
-    _count(binned.current, blocks[1], block_length, offsets, counts[blocks[0] :])
+    parts = [count_bins(bins, offsets, block_length) for bins in (binned.reference, binned.current)]
     return Sketch(
-        counts=counts,
+        counts=np.concatenate(parts),
         offsets=offsets,
-        n_reference_blocks=blocks[0],
-        n_current_blocks=blocks[1],
+        n_reference_blocks=len(parts[0]),
+        n_current_blocks=len(parts[1]),
         block_length=block_length,
         names=binned.names,
         kinds=binned.kinds,
@@ -173,17 +213,15 @@ def count_blocks(binned: Binned, block_length: int) -> Sketch:
     )
 
 
-def _count(
-    bins: NDArray[np.uint8],
-    n_blocks: int,
-    length: int,
-    offsets: NDArray[np.int64],
-    counts: NDArray[np.float64],
-) -> None:
+def count_bins(bins: NDArray[np.uint8], offsets: NDArray[np.int64], length: int) -> NDArray[np.float64]:
+    """Count rows, given by their bins, in blocks: (n_blocks, bins of all features together)."""
+    n_blocks = bins.shape[1] // length
     n = n_blocks * length
+    counts = np.empty((n_blocks, offsets[-1]))
     block = np.repeat(np.arange(n_blocks), length)
     for feature, start, stop in zip(bins, offsets[:-1], offsets[1:], strict=True):
         width = stop - start
         cells = block * width
         cells += feature[len(feature) - n :]
         counts[:, start:stop] = np.bincount(cells, minlength=n_blocks * width).reshape(n_blocks, width)
+    return counts

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlflow_drift.detection.permuted import PermutedDetector
+from mlflow_drift.detection.scores import bin_scores
 from mlflow_drift.hooks.parts import BlockRows, BlockStatistic
+from mlflow_drift.values import Sketch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,11 +47,8 @@ class NormalScores(PermutedDetector):
 
     def over(self, rows: BlockRows) -> BlockStatistic:
         """Return the squared difference in location or scale, in units of its variance over the blocks."""
-        scores, names = rows.scores, rows.sketch.names
-        moments = np.concatenate(
-            [scores.mean(axis=1), np.einsum("brj,brj->bj", scores, scores) / scores.shape[1]], 1
-        )
-        differences = Differences(moments)
+        names = rows.sketch.names
+        differences = Differences(_moments(rows.sketch))
 
         def table(labels: NDArray[np.float32]) -> NDArray[np.float32]:
             squares = differences(labels) ** 2
@@ -57,6 +56,16 @@ class NormalScores(PermutedDetector):
             return larger
 
         return BlockStatistic(names, table, np.arange(len(names))[:, None])
+
+
+def _moments(sketch: Sketch) -> NDArray[np.float64]:
+    """Return every block's mean score and mean squared score: (n_blocks, 2 x n_features)."""
+    scores = bin_scores(sketch).astype(np.float64)
+    sums = sketch.counts * scores
+    means = [np.add.reduceat(sums, sketch.offsets[:-1], axis=1)]
+    sums *= scores
+    means.append(np.add.reduceat(sums, sketch.offsets[:-1], axis=1))
+    return np.concatenate(means, axis=1) / sketch.block_length
 
 
 class Differences:

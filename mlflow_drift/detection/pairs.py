@@ -52,9 +52,13 @@ class Pairs(PermutedDetector):
 
     def over(self, rows: BlockRows) -> BlockStatistic:
         """Return the squared difference in the mean product, in units of its variance over the blocks."""
-        scores, names = rows.scores, rows.sketch.names
-        first, second = _pairs(scores)
-        differences = Differences(_mean_products(scores, first, second))
+        names = rows.sketch.names
+        if rows.products is not None:
+            (first, second), products = rows.products
+        else:
+            first, second = _pairs(rows.scores)
+            products = _mean_products(rows.scores, first, second)
+        differences = Differences(products)
         return BlockStatistic(
             tuple(f"{names[i]} & {names[j]}" for i, j in zip(first.tolist(), second.tolist(), strict=True)),
             lambda labels: differences(labels) ** 2,
@@ -79,6 +83,8 @@ def _mean_products(
 ) -> NDArray[np.float32]:
     """Return the mean products of pairs in every block: (n_blocks, n_pairs)."""
     n_blocks, rows, d = scores.shape
+    if len(first) == 0:
+        return np.empty((n_blocks, 0), dtype=np.float32)
     means = np.empty((n_blocks, len(first)), dtype=np.float32)
     few = (
         rows * len(first) < d * d * 4

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mlflow_drift.detection.blocks import plan_blocks
-from mlflow_drift.detection.histograms import bin_codes, count_blocks
+from mlflow_drift.detection.comparison import compared
 from mlflow_drift.detection.null import joint_null
-from mlflow_drift.detection.scores import scored_blocks
 from mlflow_drift.errors import InvalidInputError, NotFittedError
 from mlflow_drift.hooks.parts import BlockRows
 from mlflow_drift.inputs import check_count
@@ -70,17 +68,24 @@ class PermutedDetector:
                 f"{type(self).__name__}: has no reference rows yet. Call fit(reference) first."
             )
         reference = self.reference_
-        codes, coders = reference.coded(reference.comparable(current))
-        binned = bin_codes(reference.grid.codes, codes, coders, reference.names)
-        plan = plan_blocks(binned, self.block_length)
-        if plan.inconclusive:
-            raise InvalidInputError(f"current: {plan.inconclusive}")
-        sketch = count_blocks(binned, plan.length)
+        found = compared(
+            reference, reference.coded(reference.comparable(current)), block_length=self.block_length
+        )
+        if found.plan.inconclusive:
+            raise InvalidInputError(f"current: {found.plan.inconclusive}")
         null = joint_null(
-            BlockRows(sketch, lambda: scored_blocks(binned, sketch)),
+            self._rows(found.rows),
             [self],
             permutations=self.permutations,
             seed=self.seed,
-            inflation=plan.inflation,
+            inflation=found.plan.inflation,
         )
+        if not null.results:
+            raise InvalidInputError(
+                f"current: must have something for {type(self).__name__} to compare; got {len(reference.names)} "
+                "feature(s). Pass more."
+            )
         return null.results[0]
+
+    def _rows(self, rows: BlockRows) -> BlockRows:
+        return rows

@@ -68,7 +68,7 @@ def _as_rows(features: Any, reference: ReferenceProfile) -> pd.DataFrame | NDArr
         isinstance(features, np.ndarray)
         and features.dtype.kind == "f"
         and set(reference.kinds) == {"numeric"}
-        and not reference.tensors
+        and reference.holds_inputs
     ):
         rows = features.reshape(1, -1) if features.ndim == 1 else features
         if rows.ndim == 2 and rows.shape[0] and rows.shape[1] == len(reference.names):

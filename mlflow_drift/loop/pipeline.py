@@ -330,8 +330,10 @@ class DriftAwareRetrainingPipeline:
         request = assemble(
             labelled, model=model, action=decision.action, replayed=replayed, seed=self.config.random_state
         )
-        # A profile keeps no tensor's elements; the replay buffer does.
-        past = self._replay.sample(FISHER_ROWS, rng) if profile.tensors else (profile.frame, profile.target)
+        # A profile keeps no tensor's elements and no text; the replay buffer does.
+        past = (
+            (profile.frame, profile.target) if profile.holds_inputs else self._replay.sample(FISHER_ROWS, rng)
+        )
         penalty = None if profile.target is None or past[0].empty else functions.penalty(model, *past)
         request = dataclasses.replace(request, context={"penalty": penalty})
         candidate = train_candidate(

@@ -46,7 +46,7 @@ def restored(window: Window, profile: ReferenceProfile) -> Window:
         )
     columns = {
         name: window.features[name]
-        if name in profile.tensors
+        if name in profile.stand_ins
         else cast(window.features[name], profile.frame[name].dtype)
         for name in names
     }
@@ -80,8 +80,10 @@ def as_recorded(profile: ReferenceProfile, name: str, settings: Settings) -> Ref
     ruled = [column for column in profile.inputs if rule_of(column)]
     if not ruled:
         return profile
+    if profile.counted is not None:  # of counts, no rule can tell what would have been counted
+        return profile.only([column for column in profile.inputs if column not in ruled])
     frame = protected(
-        profile.frame[[column for column in ruled if column not in profile.tensors]], name, settings
+        profile.frame[[column for column in ruled if column not in profile.stand_ins]], name, settings
     )
     part = profile.only(
         [column for column in profile.inputs if column not in ruled or column in frame.columns]

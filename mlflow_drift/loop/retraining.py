@@ -121,7 +121,7 @@ def _decided_rows(name: str, decision: Decision, report: DriftReport, settings: 
 
 
 def _replayed(profile: ReferenceProfile, n_rows: int, seed: int) -> Any:
-    if profile.target is None or profile.tensors or n_rows == 0:  # a profile keeps no tensor's elements
+    if profile.target is None or not profile.holds_inputs or n_rows == 0:
         return None
     rows = np.random.default_rng(seed).permutation(len(profile.frame))[:n_rows]
     return profile.frame.iloc[rows].reset_index(drop=True), profile.target.iloc[rows].reset_index(drop=True)

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
+import logging
+from collections.abc import Mapping
+from typing import Any
 
+from mlflow_drift.assessment.severity import NOTEWORTHY
+from mlflow_drift.audit import AuditLog
 from mlflow_drift.config import Settings
+from mlflow_drift.detection.budget import DriftBudget
+from mlflow_drift.embedding import Embedder
 from mlflow_drift.errors import InvalidInputError, NotFoundError
 from mlflow_drift.hooks import announce
 from mlflow_drift.inputs import check_alpha, check_count, check_name
 from mlflow_drift.loop.detecting import detect
+from mlflow_drift.loop.performing import performance_of
 from mlflow_drift.loop.restoring import as_recorded, recorded_part, restored
+from mlflow_drift.loop.streaming import changes_of_errors
 from mlflow_drift.models import find_version, load_profile, require_reachable
+from mlflow_drift.outputs import as_outputs
 from mlflow_drift.recording.windows import read_window, recorded_columns, reread
 from mlflow_drift.reference import ReferenceProfile
-from mlflow_drift.values import DriftReport, Window
+from mlflow_drift.values import DriftReport, Window, utc_now
 
 __all__ = ["reference_version", "scan", "scanned_window"]
+
+logger = logging.getLogger(__name__)
 
 USUAL_ROWS = 1000
 MOST_ROWS = 1_000_000
@@ -32,6 +45,12 @@ def scan(
     table_version: int | None = None,
     version: str | int | None = None,
     alpha: float = 0.05,
+    budget: DriftBudget | dt.timedelta | str | None = None,
+    embed: Embedder | Mapping[str, Embedder] | None = None,
+    explain: bool = False,
+    weights: Mapping[str, float] | None = None,
+    threshold: float = NOTEWORTHY,
+    prior: float = 0.5,
     random_state: int = 0,
     settings: Settings | None = None,
 ) -> DriftReport:
@@ -55,8 +74,14 @@ def scan(
         the window.
     alpha : float in (0, 1)
         False-alarm rate of this scan.
+    budget : timedelta, text such as "90d", or DriftBudget, optional
+        The time in which one false alarm of this model is acceptable, however often it is scanned. ``alpha`` then is the
+        most that one scan may have; each gets the share of that time which has passed since the one before, of which
+        the audit log knows.
+    embed, explain, weights, threshold, prior
+        As for :func:`detect`.
     random_state : int
-        Seed of the permutations and the posterior.
+        Seed of the permutations.
 
     Returns
     -------
@@ -83,6 +108,9 @@ def scan(
     spanned = since is not None or until is not None or since_version is not None
     rows = check_count((MOST_ROWS if spanned else USUAL_ROWS) if rows is None else rows, "rows", least=2)
     check_alpha(alpha)
+    settings = settings or Settings.load()
+    if budget is not None:
+        alpha = _spent(name, budget, alpha, settings)
     require_reachable()
     profile, against = _reference(name, version)
     window = read_window(
@@ -92,7 +120,6 @@ def scan(
         until=until,
         since_version=since_version,
         columns=None if profile is None else _recorded(name, profile, table_version, settings),
-        labels=False,
         table_version=table_version,
         settings=settings,
     )
@@ -110,13 +137,20 @@ def scan(
         against = reference_version(name, window)
         profile = load_profile(f"models:/{name}/{against}")
     inputs = profile.inputs
-    profile = as_recorded(profile, name, settings or Settings.load())
+    profile = as_recorded(profile, name, settings)
     window = restored(window, profile)
     part = recorded_part(profile, window)
+    predictions, not_compared = _comparable_answers(part, window)
     report = detect(
         part,
         window.features,
         alpha=alpha,
+        predictions=predictions,
+        embed=embed,
+        explain=explain,
+        weights=weights,
+        threshold=threshold,
+        prior=prior,
         all_missing="drift",
         times=window.times,
         random_state=random_state,
@@ -125,12 +159,46 @@ def scan(
             "model": name,
             "reference_version": against,
             "not_recorded": [column for column in inputs if column not in part.inputs],
+            **({} if not_compared is None else {"predictions_not_compared": not_compared}),
         },
+    )
+    report = dataclasses.replace(
+        report,
+        detectors=(*report.detectors, *changes_of_errors(part, window)),
+        performance=performance_of(part, window, block_length=report.block_length, seed=random_state),
     )
     announce("window_scanned", report=report)
     if report.drift_detected:
         announce("drift_detected", report=report)
     return report
+
+
+def _spent(name: str, budget: DriftBudget | dt.timedelta | str, most: float, settings: Settings) -> float:
+    """Return the rate of a scan made now, given when the audit log says that the model was scanned last."""
+    if not isinstance(budget, DriftBudget):
+        budget = DriftBudget(per=budget, most=most)
+    last = max(
+        (
+            dt.datetime.fromisoformat(entry.payload["report"]["created"])
+            for entry in AuditLog(settings.audit_path).entries()
+            if entry.kind == "window_scanned" and entry.payload["report"]["source"].get("model") == name
+        ),
+        default=None,
+    )
+    alpha, _ = dataclasses.replace(budget, checked=last).spend(utc_now())
+    return alpha
+
+
+def _comparable_answers(profile: ReferenceProfile, window: Window) -> tuple[Any, str | None]:
+    """Return the recorded answers, or why they cannot be compared with the reference's: no reason not to scan."""
+    if profile.answers is None or window.predictions is None:
+        return None, None
+    try:
+        profile.answers.comparable(as_outputs(window.predictions), "predictions", all_missing="allow")
+    except InvalidInputError as error:
+        logger.warning("prediction drift is not measured: %s", error)
+        return None, str(error)
+    return window.predictions, None
 
 
 def _reference(name: str, version: str | int | None) -> tuple[ReferenceProfile | None, str]:

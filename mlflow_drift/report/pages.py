@@ -40,6 +40,9 @@ FEATURE_COLUMNS = (
     ("p_adjusted", "p adjusted", "chance of at least one such feature if nothing changed"),
     ("share", "Share", "part of the whole window's divergence"),
     ("impact", "Impact", "effect of this feature's drift on what the model answers"),
+    ("impact_signed", "On the mean", "effect of this feature's drift on the model's mean answer"),
+    ("conditional_ks", "Given others", "KS statistic of what the other features do not explain"),
+    ("conditional_p", "p given others", "its p-value, adjusted for the number of features"),
 )
 
 

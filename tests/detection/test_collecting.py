@@ -69,12 +69,12 @@ def test_evidence_holds_every_detector_and_feature(rows):
         "psi",
         "js",
         "normal scores",
+        "residuals",
         "pairs",
         "mmd",
     ]
     assert evidence.features.columns.tolist() == ["name", "kind", "psi", "js", "ks", "p_adjusted"]
     assert evidence.p_value > 0.05
-    assert evidence.null_psi == pytest.approx(13 * (1 / 400 + 1 / 300), rel=0.3)
     # Without drift JS and PSI say the same thing, which is why JS has no vote.
     assert evidence.detectors[1].p_value == pytest.approx(evidence.detectors[2].p_value, abs=0.02)
 
@@ -115,7 +115,6 @@ def test_a_histogram_detector_of_a_third_party_votes(rows):
     assert evidence.p_value == 0.001
     assert evidence.detectors[0].feature == "1"
     assert evidence.features["psi"].isna().all()
-    assert (evidence.null_psi > 0).all()
 
 
 def test_if_all_fail_nothing_is_concluded(rows):
