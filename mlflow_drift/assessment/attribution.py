@@ -188,6 +188,7 @@ def _scores(answers: NDArray[Any], labels: NDArray[Any] | None) -> NDArray[np.fl
 
 
 def answers_of(predict: Callable[[pd.DataFrame], Any], rows: pd.DataFrame) -> NDArray[Any]:
+    """Return a model's answers to rows: an array of one a row, or one row of scores a row."""
     try:
         answers = np.asarray(predict(rows.copy()))
     except Exception as error:

@@ -26,6 +26,9 @@ __all__ = ["collect"]
 
 logger = logging.getLogger(__name__)
 
+MOST_PERMUTATIONS = 25_000
+"""Permutations beyond which only the user can go."""
+
 
 def collect(
     reference: ReferenceProfile,
@@ -60,7 +63,7 @@ def collect(
     alpha : float
         The rate at which a verdict will be drawn: decides how many permutations are needed at least.
     permutations : int
-        Raised to 10 / alpha where that is more.
+        Raised to 10 / alpha where that is more, at most to 25,000.
     seed : int
         Seeds the permutations.
     block_length : int, optional
@@ -78,9 +81,10 @@ def collect(
         coded = reference.coded(current)
     comparison = compared(reference, coded, answers=answers, block_length=block_length)
     plan, rows = comparison.plan, comparison.rows
-    permutations = max(permutations, math.ceil(10 / alpha))
-    if plan.inconclusive:
-        return _inconclusive(rows.sketch, plan, seed)
+    permutations = max(permutations, min(math.ceil(10 / alpha), MOST_PERMUTATIONS))
+    inconclusive = plan.inconclusive or _too_strict(alpha, permutations)
+    if inconclusive:
+        return _inconclusive(rows.sketch, plan, inconclusive, seed)
     shared = [part for part in detectors if isinstance(part, (HistogramDetector, BlockDetector))]
     null = joint_null(rows, shared, permutations=permutations, seed=seed, inflation=plan.inflation)
     others = [_run(part, reference, current) for part in detectors if part not in shared]
@@ -140,14 +144,24 @@ def _features(sketch: Sketch, null: JointNull | None, adjusted: NDArray[np.float
     return pd.DataFrame({**columns, "p_adjusted": adjusted})
 
 
-def _inconclusive(sketch: Sketch, plan: BlockPlan, seed: int) -> Evidence:
+def _too_strict(alpha: float, permutations: int) -> str:
+    """Say why no p-value could ever be small enough, if so."""
+    if alpha * (permutations + 1) >= 1:
+        return ""
+    return (
+        f"No p-value of {permutations} permutations can be as small as alpha {alpha:.2g}. Scan less often, or pass "
+        f"permutations={math.ceil(1 / alpha)}."
+    )
+
+
+def _inconclusive(sketch: Sketch, plan: BlockPlan, reason: str, seed: int) -> Evidence:
     return Evidence(
         p_value=1.0,
         detectors=(),
         features=_features(sketch, None, np.ones(len(sketch.names))),
         sketch=sketch,
         inflation=plan.inflation,
-        inconclusive=plan.inconclusive,
+        inconclusive=reason,
         permutations=0,
         seed=seed,
     )

@@ -182,7 +182,7 @@ def _levels_together(pooled: NDArray[np.int64], coder: LevelCoder) -> NDArray[np
 
 
 def _numbered(bins: NDArray[Any], pooled: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Number the bins without gaps, that of missing values last."""
+    """Return the bins numbered without gaps, that of missing values last."""
     bins = np.concatenate([[bins.max(initial=-1) + 1], bins])
     assert MISSING == 0
     used = np.zeros(bins.max() + 1, dtype=bool)

@@ -201,7 +201,7 @@ def _histogram_tables(
             try:
                 table = np.asarray(detector.statistic(current, others, sketch.offsets), dtype=np.float64)
                 _require_table(table, (len(current), len(sketch.names)))
-            except Exception as error:  # a broken detector must not silence the others
+            except Exception as error:  # noqa: BLE001 - a broken detector must not silence the others
                 failed[detector.name] = _Found.failed(detector.name, error)
             else:
                 chunks[detector.name].append(table)
@@ -230,7 +230,7 @@ def _block_tables(
                 continue
             features = statistic.features
             freed = table[:1] / (inflation.mean() if features is None else inflation[features].max(axis=1))
-        except Exception as error:  # a broken detector must not silence the others
+        except Exception as error:  # noqa: BLE001 - a broken detector must not silence the others
             found[detector.name] = _Found.failed(detector.name, error)
         else:
             found[detector.name] = _Found.of(

@@ -249,3 +249,127 @@ def test_electricity_blames_the_victorian_columns_after_the_market_opened():
     report = detect(rows[:10_000], rows[17_424:20_424])
     assert {"vicprice", "vicdemand", "transfer"} <= set(report.drifting_features())
     assert report.severity > 0.9
+
+
+def test_chunks_are_compared_as_the_whole_is():
+    rng = np.random.default_rng(0)
+
+    def rows(n, shift=0.0):
+        return pd.DataFrame(
+            {"x": rng.normal(shift, 1, n), "c": rng.choice(["a", "b", "new"], n, p=[0.5, 0.4, 0.1])}
+        )
+
+    profile, current = ReferenceProfile.fit(rows(2000)), rows(1000, 0.2)
+    parts = (current.iloc[start : start + 130] for start in range(0, 1000, 130))
+    whole, chunked = detect(profile, current), detect(profile, parts)
+    assert chunked.p_value == whole.p_value
+    assert chunked.severity_interval == whole.severity_interval
+    pd.testing.assert_frame_equal(chunked.features, whole.features)
+
+
+def test_batches_of_arrow_are_chunks(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=1000), "y": rng.normal(size=1000)})
+    pq.write_table(pa.Table.from_pandas(frame), tmp_path / "rows.parquet", row_group_size=300)
+    reference = rng.normal(size=(2000, 2))
+    profile = ReferenceProfile.fit(pd.DataFrame(reference, columns=["x", "y"]))
+    expected = detect(profile, frame).p_value
+    assert detect(profile, pq.ParquetFile(tmp_path / "rows.parquet")).p_value == expected
+    batches = pa.Table.from_pandas(frame).to_reader(max_chunksize=100)
+    assert detect(profile, batches).p_value == expected
+
+
+def test_a_column_empty_in_all_chunks_is_missed_once():
+    profile = ReferenceProfile.fit({"x": [1.0, 2.0] * 200, "y": [1.0, 2.0] * 200})
+    parts = [{"x": [1.0, 2.0] * 100, "y": [None] * 200}, {"x": [1.0, 2.0] * 100, "y": [None] * 199 + [1.0]}]
+    assert detect(profile, iter(parts)).drift_detected
+    with pytest.raises(InvalidInputError, match=r"column 'y' with 400 of 400 values missing"):
+        detect(profile, iter([parts[0], parts[0]]))
+    with pytest.raises(InvalidInputError, match="at least one chunk"):
+        detect(profile, iter([]))
+
+
+def test_chunks_have_no_rows_for_a_model_or_a_plugin():
+    rng = np.random.default_rng(0)
+    profile, current = ReferenceProfile.fit(rng.normal(size=(500, 2))), rng.normal(size=(300, 2))
+    with pytest.raises(InvalidInputError, match=r"predict: needs rows .* got current rows in chunks"):
+        detect(profile, iter([current]), predict=lambda rows: rows["x0"])
+
+
+def test_answers_are_a_family_of_their_own():
+    rng = np.random.default_rng(0)
+    reference, current = rng.normal(size=(2000, 5)), rng.normal(size=(1000, 5))
+    before, now = reference[:, 0] > 0, current[:, 0] > 0
+    quiet = detect(reference, current, predictions=(before, now))
+    assert not quiet.drift_detected
+    assert "prediction" in [one.name for one in quiet.detectors]
+    loud = detect(reference, current, predictions=(before, rng.random(1000) < 0.7))
+    assert loud.drift_detected
+    assert loud.drifting_features() == []
+    assert next(one for one in loud.detectors if one.name == "prediction").p_value == 0.001
+    profile = ReferenceProfile.fit(reference, predictions=before)
+    assert detect(profile, current, predictions=now).p_value == quiet.p_value
+    with pytest.raises(InvalidInputError, match="predictions: must come with the reference's answers"):
+        detect(reference, current, predictions=now)
+    with pytest.raises(InvalidInputError, match="one answer for each of the 1000 rows"):
+        detect(profile, current, predictions=now[:10])
+
+
+def test_a_model_brings_its_own_answers():
+    rng = np.random.default_rng(0)
+    reference, current = rng.normal(size=(2000, 2)), rng.normal([0.5, 0], 1, size=(1000, 2))
+    report = detect(reference, current, predict=lambda rows: 3 * rows["x0"])
+    assert next(one for one in report.detectors if one.name == "prediction").p_value == 0.001
+    assert report.impact.total == pytest.approx(1.5, abs=0.25)
+    assert report.features.set_index("name")["impact_signed"]["x0"] == pytest.approx(report.impact.total, abs=0.2)
+
+
+def test_an_explanation_tells_cause_from_consequence_and_names_segments():
+    rng = np.random.default_rng(0)
+
+    def rows(n, shift):
+        cause = rng.normal(shift, 1, n)
+        return pd.DataFrame({"cause": cause, "follows": 0.9 * cause + 0.4 * rng.normal(size=n)})
+
+    report = detect(rows(3000, 0), rows(1500, 0.6), explain=True)
+    assert set(report.drifting_features()) == {"cause", "follows"}
+    conditional = report.features.set_index("name")["conditional_p"]
+    assert conditional["cause"] <= 0.05 < conditional["follows"]
+    assert report.slices
+    assert "cause" in report.slices[0].condition or "follows" in report.slices[0].condition
+    assert "conditional_ks" not in detect(rows(500, 0), rows(500, 0)).features
+    json.dumps(report.to_dict())
+    assert "Segments" in report.to_html()
+
+
+def test_what_matters_more_weighs_more():
+    rng = np.random.default_rng(0)
+    reference, current = rng.normal(size=(2000, 2)), rng.normal([1, 0], 1, size=(1000, 2))
+    alone = detect(reference, current, weights={"x0": 1.0})
+    none = detect(reference, current, weights={"x1": 3.0})
+    assert none.severity < 0.1 < detect(reference, current).severity < alone.severity
+    assert alone.worst.name == "x0"
+    with pytest.raises(InvalidInputError, match="weights"):
+        detect(reference, current, weights={"z": 1.0})
+
+
+def test_threshold_and_prior_are_the_users():
+    rng = np.random.default_rng(0)
+    reference, current = rng.normal(size=(2000, 2)), rng.normal(0.3, 1, size=(600, 2))
+    low, usual, high = (detect(reference, current, threshold=one).confidence for one in (0.02, 0.15, 0.6))
+    assert low > usual > high
+    assert detect(reference, current, prior=0.05).severity < detect(reference, current).severity
+    with pytest.raises(InvalidInputError, match="prior"):
+        detect(reference, current, prior=1.0)
+
+
+def test_text_and_images_through_an_embedder():
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(600, 4, 4))
+    report = detect(images[:400], images[400:] + 1.0, embed=lambda batch: batch.mean(axis=(1, 2))[:, None])
+    assert report.drift_detected
+    with pytest.raises(InvalidInputError, match="predict"):
+        detect(images[:400], images[400:], predict=len)

@@ -13,7 +13,7 @@ from mlflow_drift.errors import InvalidInputError, NotFoundError, PromotionRefus
 from mlflow_drift.loop.running import CHALLENGER, run_once
 from mlflow_drift.loop.status import model_status
 from mlflow_drift.models import find_version, load_profile
-from mlflow_drift.values import Action, Outcome
+from mlflow_drift.values import Action, DriftVerdict, Outcome
 
 pytestmark = pytest.mark.server
 
@@ -87,6 +87,37 @@ def test_the_same_rows_are_scanned_again_with_the_same_result(traffic):
     same = ("p_value", "severity", "severity_interval", "confidence")
     assert [getattr(first, field) for field in same] == [getattr(second, field) for field in same]
     assert first.source == second.source
+
+
+def test_a_scan_tells_of_answers_and_of_performance(traffic):
+    traffic.send(1000)
+    quiet = mlflow_drift.scan(traffic.name)
+    assert not quiet.drift_detected
+    names = [one.name for one in quiet.detectors]
+    assert "prediction" in names
+    assert "e-cusum (errors)" in names
+    accuracy = quiet.performance[0]
+    assert (accuracy.metric, accuracy.method, accuracy.n) == ("accuracy", "labels", 1000)
+    assert accuracy.value > 0.95
+    assert accuracy.reference_value > 0.95
+
+    traffic.send(1000, drifted=True)
+    loud = mlflow_drift.scan(traffic.name, explain=True)
+    assert loud.performance[0].drop_low > 0.05
+    assert next(one for one in loud.detectors if one.name == "e-cusum (errors)").feature == "errors"
+    assert loud.features["conditional_p"].le(0.05).all()
+    json.dumps(loud.to_dict())
+    assert "accuracy" in loud.to_html()
+
+
+def test_a_budget_is_spent_as_time_passes(traffic):
+    traffic.send(1000)
+    first = mlflow_drift.scan(traffic.name, budget="90d")
+    assert first.alpha == pytest.approx(1 / 90)
+    second = mlflow_drift.scan(traffic.name, budget="90d")
+    assert second.alpha < 1e-5  # next to no time has passed
+    assert second.verdict is DriftVerdict.INCONCLUSIVE
+    assert "alpha" in second.reason
 
 
 def test_a_worse_challenger_is_refused_and_the_command_named(traffic):

@@ -354,3 +354,61 @@ def test_ids_that_are_no_text_are_recorded(tracking, rows, target):
         "21",
         "absent",
     ]
+
+
+def test_the_models_answers_to_the_reference_are_stored_with_it(logged, pipeline, rows):
+    profile = models.load_profile("models:/churn/1")
+    assert profile.answers.frame["prediction"].tolist() == pipeline.predict(rows).tolist()
+
+
+def test_answers_may_be_given_or_left_out(tracking, pipeline, rows, caplog):
+    scores = pipeline.predict_proba(rows)
+    log_model(pipeline, reference=rows, predictions=scores, registered_model_name="scores", **QUICK)
+    assert models.load_profile("models:/scores/1").answers.names == ("prediction[0]", "prediction[1]")
+    log_model(pipeline, reference=rows, predictions=None, registered_model_name="none", **QUICK)
+    assert models.load_profile("models:/none/1").answers is None
+    with pytest.raises(InvalidInputError, match="predictions: must have one answer for each of the"):
+        log_model(pipeline, reference=rows, predictions=scores[:5], registered_model_name="few", **QUICK)
+
+
+class Stubborn(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        if len(model_input) > 5:
+            raise RuntimeError("too many rows")
+        return [1] * len(model_input)
+
+
+def test_a_model_that_does_not_answer_is_logged_all_the_same(tracking, rows, caplog):
+    log_model(Stubborn(), reference=rows, registered_model_name="stubborn", pip_requirements=["pandas"])
+    assert models.load_profile("models:/stubborn/1").answers is None
+    assert "prediction drift will not be measured: RuntimeError: too many rows" in caplog.text
+    assert mlflow.pyfunc.load_model("models:/stubborn/1").predict(rows[:3]) == [1, 1, 1]
+
+
+def test_private_references_are_stored_as_counts(tracking, pipeline, rows, target):
+    many = pd.concat([rows] * 4, ignore_index=True)
+    log_model(
+        pipeline,
+        reference=many,
+        target=np.tile(target, 4),
+        no_raw=True,
+        registered_model_name="private",
+        **QUICK,
+    )
+    profile = models.load_profile("models:/private/1")
+    assert len(profile.frame) == 0
+    assert len(profile.answers.frame) == 0
+    assert profile.answers.counted.n_rows == profile.counted.n_rows
+    served = mlflow.pyfunc.load_model("models:/private/1")
+    for start in range(0, 400, 100):
+        served.predict(many[start : start + 100])
+    report = mlflow_drift.scan("private", rows=400)
+    assert not report.drift_detected
+    assert next(one for one in report.detectors if one.name == "prediction").p_value > 0.05
+
+
+def test_an_attached_model_is_asked_too(tracking, pipeline, rows, target):
+    mlflow.sklearn.log_model(pipeline, name="plain", registered_model_name="plain", **QUICK)
+    attach("models:/plain/1", rows, target=target)
+    answers = models.load_profile("models:/plain/2").answers
+    assert answers.frame["prediction"].tolist() == pipeline.predict(rows).tolist()
