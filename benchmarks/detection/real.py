@@ -5,7 +5,8 @@
 Of each stream the first rows are the reference, and consecutive windows of the rest are compared with it. Beside
 the severity stands the error of a model that was trained on the reference. As controls, a reference and a window
 are drawn from all rows at random, --windows times: then nothing has drifted, and the share of alarms must be alpha.
-Where rows can be chosen (Adult, SMS), windows with too many of one kind must alarm.
+So they are from runs of consecutive rows, such as weeks: nothing has drifted, but neighbours resemble each other, and
+the share must be at most alpha. Where rows can be chosen (Adult, SMS), windows with too many of one kind must alarm.
 
 Writes a table, JSON, and a picture a stream beside it (real_<stream>.svg). Results are written after each stream, into
 those of --out that are there already.
@@ -23,9 +24,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 from scipy import stats
@@ -34,22 +37,26 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from benchmarks.detection.pictures import draw_scan, draw_shuffled
 from benchmarks.detection.rates import rate
 from benchmarks.peers.children import about, write_result
 from mlflow_drift import detect
 from mlflow_drift.config import Settings
 from mlflow_drift.errors import NotFoundError
 from mlflow_drift.reference import ReferenceProfile
+from mlflow_drift.report.figures import INK
 from mlflow_drift.streams import load_stream
 from mlflow_drift.text import project_text
 from mlflow_drift.values import DriftReport
 
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
 ALPHA = 0.05
 LEVELS = (0.01, 0.05, 0.1, 0.5)
 CONTROL_WINDOWS = 20
+COLOURS = {"DRIFT": INK["accent"], "NO_DRIFT": INK["calm"], "INCONCLUSIVE": INK["muted"]}
 
 
 def trees() -> Any:
@@ -78,7 +85,7 @@ class Control:
 class Stream:
     """A published stream, and how it is scanned.
 
-    ``phase`` and ``period`` leave of every ``period`` rows those from ``phase`` on that make up a quarter.
+    ``reference`` and ``window`` are numbers of rows, and so are ``shuffled``: how many stay together.
     """
 
     name: str
@@ -92,9 +99,9 @@ class Stream:
     text: str = ""
     breaks_at: int | None = None
     blamed: tuple[str, ...] = ()
-    first_year: float | None = None
+    block_length: int | None = None
     controls: tuple[Control, ...] = ()
-    shuffled: bool = True
+    shuffled: tuple[int, ...] = (1,)
     rows: Callable[[pd.DataFrame], pd.DataFrame] = field(default=lambda rows: rows)
 
     def read(self) -> tuple[pd.DataFrame, pd.Series]:
@@ -103,17 +110,17 @@ class Stream:
         return rows.drop(columns=[self.label, *self.dropped]), rows[self.label]
 
 
-YEAR = 365.25
-NOAA_YEARS = 10
+YEAR, KNOWN_YEARS = 365.25, 10
 
 
 def winters(rows: pd.DataFrame) -> pd.DataFrame:
-    """Leave December to February of each year, by the place in the year: the first row is the first of January."""
+    """Leave December to February; of 30 years, as later so many days are missing that the place tells no season."""
+    rows = rows[: round(30 * YEAR)]
     return rows[((np.arange(len(rows)) + 31) % YEAR) < 90]
 
 
-def _noaa(name: str, about: str, window: int, **other: Any) -> Stream:
-    return Stream(name, "noaa_weather", "rain", round(NOAA_YEARS * YEAR), window, about, first_year=1949.0, **other)
+def noaa(name: str, about: str, window: int, **other: Any) -> Stream:
+    return Stream(name, "noaa_weather", "rain", round(KNOWN_YEARS * YEAR), window, about, **other)
 
 
 _SPAM = "spam_assassin"
@@ -128,17 +135,30 @@ STREAMS = (
         dropped=("date",),
         breaks_at=17_424,
         blamed=("vicprice", "vicdemand", "transfer"),
+        shuffled=(1, 7 * 48),
     ),
-    _noaa("noaa_seasons", "10 years against windows of a season (91 days)", 91),
-    _noaa("noaa_years", "10 years against windows of 5 years", round(5 * YEAR), shuffled=False),
+    noaa(
+        "noaa_seasons",
+        "10 years against windows of a season, blocks of a week: seasons are drift",
+        91,
+        block_length=7,
+        shuffled=(),
+    ),
+    noaa(
+        "noaa_years",
+        "10 years against windows of a year, blocks of 45 days",
+        365,
+        block_length=45,
+        shuffled=(),
+    ),
+    noaa("noaa_5_years", "10 years against windows of 5 years", round(5 * YEAR), shuffled=(1, 30)),
     Stream(
         "noaa_winters",
         "noaa_weather",
         "rain",
-        NOAA_YEARS * 90,
+        KNOWN_YEARS * 90,
         5 * 90,
         "the winters of 10 years against those of 5",
-        shuffled=False,
         rows=winters,
     ),
     Stream(
@@ -149,6 +169,7 @@ STREAMS = (
         500,
         "mails in order of arrival, 500 words of which each occurs or not",
         learner=of_words,
+        shuffled=(1, 50),
     ),
     Stream(
         "spam_tokens",
@@ -159,6 +180,7 @@ STREAMS = (
         "the same mails as a column of text, all words",
         learner=of_texts,
         text="tokens",
+        shuffled=(1, 50),
     ),
     Stream(
         "sms_spam",
@@ -202,11 +224,11 @@ class Scanned:
     warned: list[str]
 
     @classmethod
-    def of(cls, profile: ReferenceProfile, window: pd.DataFrame, seed: int = 0) -> Scanned:
+    def of(cls, profile: ReferenceProfile, window: pd.DataFrame, **options: Any) -> Scanned:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             began = time.process_time()
-            report = detect(profile, window, alpha=ALPHA, random_state=seed)
+            report = detect(profile, window, alpha=ALPHA, **options)
             spent = time.process_time() - began
         return cls(report, spent, [f"{one.category.__name__}: {one.message}" for one in caught])
 
@@ -264,7 +286,7 @@ def scan(stream: Stream, X: pd.DataFrame, y: pd.Series) -> dict[str, Any]:
     windows, warned = [], Counter[str]()
     for start in track(list(starts), description=f"{stream.name}: in order", transient=True):
         part = slice(start, start + stream.window)
-        scanned = Scanned.of(profile, X[part])
+        scanned = Scanned.of(profile, X[part], block_length=stream.block_length)
         warned.update(scanned.warned)
         windows.append(written(scanned, start) | {"label_error": round(float(wrong[part].mean()), 4)})
     found = {
@@ -276,7 +298,20 @@ def scan(stream: Stream, X: pd.DataFrame, y: pd.Series) -> dict[str, Any]:
         "cpu_s_a_window": round(float(np.median([window["cpu_s"] for window in windows])), 4),
         "warnings": dict(warned),
     }
-    return found | ({} if stream.breaks_at is None else {"known_break": known_break(stream, windows)})
+    if stream.block_length is not None:
+        found["by_default"] = by_default(profile, [X[start : start + stream.window] for start in starts])
+    if stream.breaks_at is not None:
+        found["known_break"] = known_break(stream, windows)
+    return found
+
+
+def by_default(profile: ReferenceProfile, windows: list[pd.DataFrame]) -> dict[str, Any]:
+    """Return the verdicts where no block length is given, and one reason."""
+    reports = [Scanned.of(profile, window).report for window in windows]
+    return {
+        "verdicts": dict(Counter(report.verdict.value for report in reports)),
+        "reason": reports[0].reason,
+    }
 
 
 def agreement(windows: list[dict[str, Any]]) -> dict[str, float] | None:
@@ -311,11 +346,14 @@ def known_break(stream: Stream, windows: list[dict[str, Any]]) -> dict[str, Any]
     }
 
 
-def draws(stream: Stream, n_rows: int, windows: int) -> Iterator[tuple[int, Any, Any, Any]]:
-    """Yield disjoint rows at random: a reference, a window, and what is left."""
+def draws(stream: Stream, n_rows: int, windows: int, run: int = 1) -> Iterator[tuple[int, Any, Any, Any]]:
+    """Yield disjoint rows at random, in runs of consecutive ones: a reference, a window, and what is left."""
     a, b = stream.reference, stream.reference + stream.window
-    for number in track(range(windows), description=f"{stream.name}: shuffled", transient=True):
-        order = np.random.default_rng([number, n_rows]).permutation(n_rows)
+    what = "shuffled" if run == 1 else f"shuffled in runs of {run}"
+    for number in track(range(windows), description=f"{stream.name}: {what}", transient=True):
+        rng = np.random.default_rng([number, n_rows, run])
+        starts = rng.permutation(n_rows // run) * run
+        order = (starts[:, None] + np.arange(run)).ravel()
         yield number, order[:a], order[a:b], order[b:]
 
 
@@ -324,15 +362,17 @@ def in_numbers(stream: Stream, X: pd.DataFrame) -> pd.DataFrame:
     return project_text(X[stream.text], stream.text) if stream.text else X
 
 
-def shuffled(stream: Stream, X: pd.DataFrame, windows: int) -> dict[str, Any]:
+def shuffled(stream: Stream, X: pd.DataFrame, windows: int, run: int) -> dict[str, Any]:
     """Compare windows with references when all are drawn at random: the rates are false alarms."""
     rows, p_values, verdicts, warned = in_numbers(stream, X), [], Counter[str](), Counter[str]()
-    for number, known, window, _ in draws(stream, len(rows), windows):
-        scanned = Scanned.of(ReferenceProfile.fit(rows.iloc[known]), rows.iloc[window], number)
+    for number, known, window, _ in draws(stream, len(rows), windows, run):
+        profile = ReferenceProfile.fit(rows.iloc[known])
+        scanned = Scanned.of(profile, rows.iloc[window], random_state=number)
         p_values.append(scanned.report.p_value)
         verdicts[scanned.report.verdict.value] += 1
         warned.update(scanned.warned)
     return {
+        "run": run,
         "alarms": {f"{level:g}": rate([p <= level for p in p_values]) for level in LEVELS},
         "kolmogorov_smirnov_p_of_uniform": round(float(stats.kstest(p_values, "uniform").pvalue), 4),
         "verdicts": dict(verdicts),
@@ -350,7 +390,8 @@ def controlled(stream: Stream, X: pd.DataFrame, y: pd.Series, control: Control) 
         kind = left[of_kind[left]][: round(control.share * len(window))]
         mixed = np.concatenate([window[: round(len(kind) * (1 / control.share - 1))], kind])
         mixed = np.random.default_rng(number).permutation(mixed)
-        report = Scanned.of(ReferenceProfile.fit(rows.iloc[known]), rows.iloc[mixed], number).report
+        profile = ReferenceProfile.fit(rows.iloc[known])
+        report = Scanned.of(profile, rows.iloc[mixed], random_state=number).report
         flags.append(report.drift_detected)
         severities.append(report.severity)
         blamed.update(report.drifting_features(1000))
@@ -373,9 +414,95 @@ def measure(stream: Stream, windows: int) -> dict[str, Any]:
         "reference_rows": stream.reference,
         "window_rows": stream.window,
         "in_order": scan(stream, X, y),
-        "shuffled": shuffled(stream, X, windows) if stream.shuffled and windows else None,
+        "shuffled": [shuffled(stream, X, windows, run) for run in stream.shuffled if windows],
         "controls": [controlled(stream, X, y, control) for control in stream.controls],
     }
+
+
+def draw_scan(stream: Stream, found: dict[str, Any], path: Path) -> None:
+    """Draw severity with its interval over time, verdicts and onset sets; below it the label error."""
+    scanned = found["in_order"]
+    windows = scanned["windows"]
+    figure, (above, below) = plt.subplots(
+        2, 1, figsize=(9, 5), sharex=True, height_ratios=[1.6, 1], layout="constrained"
+    )
+    for verdict, colour in COLOURS.items():
+        some = [window for window in windows if window["verdict"] == verdict]
+        if some:
+            x = [window["start"] + window["rows"] / 2 for window in some]
+            y = np.array([window["severity"] for window in some])
+            low, high = np.array([window["severity_interval"] for window in some]).T
+            above.errorbar(
+                x, y, yerr=np.maximum([y - low, high - y], 0), fmt="o", color=colour, ms=4, lw=1.2,
+                label=verdict.lower().replace("_", " "),
+            )  # fmt: skip
+    onsets = [window["onset"] for window in windows if window["onset"] is not None]
+    if onsets:
+        sets = np.array([onset["set"] for onset in onsets])
+        above.hlines(
+            np.full(len(sets), -0.06),
+            *sets.T,
+            color=INK["accent"],
+            lw=5,
+            alpha=0.4,
+            label="90 % set of the onset",
+        )
+        above.plot(
+            [onset["row"] for onset in onsets],
+            np.full(len(sets), -0.06),
+            "|",
+            color=INK["accent"],
+            ms=8,
+        )
+    middles = [window["start"] + window["rows"] / 2 for window in windows]
+    below.plot(
+        middles, [window["label_error"] for window in windows], color=INK["ink"], marker="o", ms=3, lw=1.2
+    )
+    below.axhline(
+        scanned["label_error_of_reference"],
+        color=INK["muted"],
+        lw=1,
+        ls="--",
+        label="on the reference, cross-validated",
+    )
+    for axis in (above, below):
+        axis.axvspan(0, found["reference_rows"], color=INK["band"], lw=0, label="reference")
+        if stream.breaks_at is not None:
+            axis.axvline(stream.breaks_at, color=INK["muted"], lw=1, ls=":", label="known break")
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(fontsize=8, loc="upper left", ncols=2 if axis is above else 1)
+    above.set(ylabel="severity, 90 % interval", ylim=(-0.12, 1.25), yticks=[0, 0.25, 0.5, 0.75, 1])
+    below.set(ylabel="label error of a model\nof the reference", ylim=(0, None), xlabel="row")
+    figure.suptitle(f"{stream.name}: {stream.about}", fontsize=11)
+    save(figure, path)
+
+
+def draw_shuffled(streams: list[dict[str, Any]], path: Path) -> None:
+    """Draw how many of the shuffled windows alarm at each alpha, beside what is due: the diagonal."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", sharey=True)
+    for axis, in_runs in zip(axes, (False, True), strict=True):
+        for found in streams:
+            for one in found["shuffled"]:
+                if (one["run"] > 1) is in_runs:
+                    shares = np.arange(len(one["p_values"]) + 1) / len(one["p_values"])
+                    name = found["stream"] + (f", {one['run']} rows" if in_runs else "")
+                    axis.step([0, *one["p_values"]], shares, where="post", lw=1.2, label=name)
+        axis.plot([0, 1], [0, 1], color=INK["muted"], lw=1, ls="--", label="nominal")
+        axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="alpha")
+        axis.set_title("in runs of rows that stay together" if in_runs else "row by row", fontsize=10)
+        axis.grid(alpha=0.25)
+        axis.legend(fontsize=8, loc="upper left")
+    axes[0].set_ylabel("share of windows that alarm")
+    figure.suptitle("Shuffled streams, in which nothing drifts", fontsize=11)
+    save(figure, path)
+
+
+def save(figure: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mpl.rcParams["svg.hashsalt"] = "mlflow-drift"  # the same figures give the same file
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
 
 
 def show(found: dict[str, Any], console: Console) -> None:
@@ -394,22 +521,30 @@ def show(found: dict[str, Any], console: Console) -> None:
             f"{window['p']:.3f}",
             f"{window['severity']:.3f}",
             f"{low:.2f} to {high:.2f}",
-            ", ".join(window["blamed"][:3]) + more,
+            escape(", ".join(window["blamed"][:3])) + more,
             "" if onset is None else f"{onset['row']:,} ({onset['set'][0]:,} to {onset['set'][1]:,})",
             f"{window['label_error']:.3f}",
             f"{window['cpu_s']:.3f}",
         )
     console.print(table)
+    lines = [f"{what}: {scanned[what]}" for what in ("known_break", "by_default") if what in scanned]
     for control in found["controls"]:
-        console.print(
-            f"  {control['control']} ({control['rows']} rows): found in {control['detections']['rate']:.0%}, "
-            f"severity {control['median_severity']}, to blame {control['blamed_in']}"
+        blamed = ", ".join(f"{name} {count}" for name, count in control["blamed_in"].items())
+        lines.append(
+            f"{control['control']}, {control['rows']} rows: found in {control['detections']['rate']:.0%} of "
+            f"{control['detections']['windows']}, severity {control['median_severity']}, to blame {blamed}"
         )
-    if "known_break" in scanned:
-        console.print("  known break:", scanned["known_break"])
-    for what in ("in_order", "shuffled"):
-        if found[what] and found[what]["warnings"]:
-            console.print(f"  warnings, {what}:", found[what]["warnings"])
+    lines += [
+        f"shuffled in runs of {one['run']}: {alarms_of(one)}, {one['verdicts']}" for one in found["shuffled"]
+    ]
+    lines += [f"warnings: {one['warnings']}" for one in (scanned, *found["shuffled"]) if one["warnings"]]
+    for line in lines:
+        console.print("  " + escape(line), highlight=False)
+
+
+def alarms_of(one: dict[str, Any]) -> str:
+    alarms = one["alarms"][f"{ALPHA:g}"]
+    return f"{alarms['rate']:.3f} ± {alarms['standard_error']:.3f} of {alarms['windows']}"
 
 
 def summary(streams: list[dict[str, Any]]) -> Table:
@@ -420,7 +555,6 @@ def summary(streams: list[dict[str, Any]]) -> Table:
     )  # fmt: skip
     for found in streams:
         scanned, windows = found["in_order"], found["in_order"]["windows"]
-        alarms = found["shuffled"] and found["shuffled"]["alarms"][f"{ALPHA:g}"]
         agrees = scanned["severity_and_label_error"]
         table.add_row(
             found["stream"],
@@ -432,7 +566,10 @@ def summary(streams: list[dict[str, Any]]) -> Table:
             f"{scanned['label_error_of_reference']:.3f}",
             f"{np.mean([window['label_error'] for window in windows]):.3f}",
             "" if agrees is None else f"{agrees['spearman']:.2f}",
-            f"{alarms['rate']:.3f} ± {alarms['standard_error']:.3f} of {alarms['windows']}" if alarms else "",
+            "\n".join(
+                alarms_of(one) + (f", runs of {one['run']}" if one["run"] > 1 else "")
+                for one in found["shuffled"]
+            ),
             f"{scanned['cpu_s_a_window']:.3f}",
         )
     return table
@@ -468,12 +605,7 @@ def main() -> None:
             continue
         in_order = [streams[each.name] for each in STREAMS if each.name in streams]
         write_result(arguments.out, head | {"left_out": left_out, "streams": in_order})
-        draw_scan(
-            streams[stream.name],
-            arguments.out.with_name(f"real_{stream.name}.svg"),
-            breaks_at=stream.breaks_at,
-            first_year=stream.first_year,
-        )
+        draw_scan(stream, streams[stream.name], arguments.out.with_name(f"real_{stream.name}.svg"))
         draw_shuffled(in_order, arguments.out.with_name("real_shuffled.svg"))
         show(streams[stream.name], console)
     console.print(summary([streams[each.name] for each in STREAMS if each.name in streams]))
