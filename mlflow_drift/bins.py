@@ -40,7 +40,7 @@ def numbers(column: pd.Series, kind: str) -> NDArray[Any]:
     >>> numbers(pd.Series(["1970-01-02", None], dtype="datetime64[s]"), "datetime").tolist()
     [86400.0, nan]
     """
-    values = column.to_numpy() if isinstance(column.dtype, np.dtype) else None
+    values: NDArray[Any] | None = column.to_numpy() if isinstance(column.dtype, np.dtype) else None
     if values is not None and values.dtype.kind in "fiu":
         return values  # 64-bit integers above 2**53 would collide as floats
     if column.isna().all():
@@ -114,8 +114,8 @@ class NumberCoder:
 def _before(values: NDArray[Any]) -> NDArray[Any]:
     """Return the numbers just below."""
     if values.dtype.kind in "iu":
-        return values[values > np.iinfo(values.dtype).min] - 1
-    return np.nextafter(values, -np.inf)
+        return np.asarray(values[values > np.iinfo(values.dtype).min] - 1)
+    return np.asarray(np.nextafter(values, -np.inf))
 
 
 def _finite_ends() -> NDArray[np.float64]:
@@ -171,7 +171,7 @@ class LevelCoder:
         else:
             places, met = pd.factorize(column.to_numpy(dtype=object))
             table = np.array([*map(self._number, met), MISSING], dtype=np.int32)
-        return table[places]
+        return np.asarray(table[places])
 
     def _number(self, level: Any) -> int:
         number = self._numbers.get(level)

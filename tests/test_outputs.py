@@ -41,5 +41,7 @@ def test_what_is_no_answer_is_refused(answers):
 
 
 def test_another_number_of_answers_is_refused():
-    with pytest.raises(InvalidInputError, match="predictions: must have one answer for each of the 4 rows; got 3"):
+    with pytest.raises(
+        InvalidInputError, match="predictions: must have one answer for each of the 4 rows; got 3"
+    ):
         as_outputs([1, 2, 3], n_rows=4)

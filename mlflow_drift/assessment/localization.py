@@ -165,11 +165,13 @@ def locate_onset(sketch: Sketch, n_current: int, times: pd.DatetimeIndex | None 
 
     at = int(np.searchsorted(np.cumsum(posterior), 0.5)) / PARTS  # the median: least error
     # The grid's nearest point may be half a block away.
-    rows = row_of(at), row_of(members.min() / PARTS - 0.5), row_of(members.max() / PARTS + 0.5)
-    moments = [None if times is None else times[row].to_pydatetime() for row in rows]
+    row, low, high = row_of(at), row_of(members.min() / PARTS - 0.5), row_of(members.max() / PARTS + 0.5)
+    time, time_low, time_high = (
+        None if times is None else times[one].to_pydatetime() for one in (row, low, high)
+    )
     gradual = float(ramps.probability[ramps.width > 0].sum())
     width = round(_width(ramps) * length) if gradual > 0.5 else 0
-    return Onset(*rows, COVERAGE, *moments, width=width, gradual=gradual)
+    return Onset(row, low, high, COVERAGE, time, time_low, time_high, width, gradual)
 
 
 def _width(ramps: Ramps) -> float:

@@ -56,12 +56,12 @@ class Binned:
     @property
     def n_reference(self) -> int:
         """Reference rows."""
-        return self.reference.shape[1]
+        return int(self.reference.shape[1])
 
     @property
     def n_current(self) -> int:
         """Current rows."""
-        return self.current.shape[1]
+        return int(self.current.shape[1])
 
 
 def bin_rows(reference: pd.DataFrame, current: pd.DataFrame, kinds: Sequence[str]) -> Binned:
@@ -187,7 +187,8 @@ def _numbered(bins: NDArray[Any], pooled: NDArray[np.int64]) -> NDArray[np.uint8
     assert MISSING == 0
     used = np.zeros(bins.max() + 1, dtype=bool)
     used[bins[pooled > 0]] = True
-    return (np.cumsum(used) - 1).clip(0)[bins].astype(np.uint8)
+    numbered = (np.cumsum(used) - 1).clip(0).astype(np.uint8)
+    return np.asarray(numbered[bins])
 
 
 def count_blocks(binned: Binned, block_length: int) -> Sketch:

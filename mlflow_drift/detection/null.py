@@ -167,9 +167,8 @@ def _labellings(n_blocks: int, n_current: int, permutations: int, seed: int) -> 
     """Return which blocks are current: row 0 as observed, the rest at random."""
     labels = np.zeros((permutations + 1, n_blocks), dtype=np.float32)
     labels[0, n_blocks - n_current :] = 1
-    keys = np.random.default_rng(seed).random((permutations, n_blocks), dtype=np.float32)
-    chosen = np.argpartition(keys, n_current - 1, axis=1)[:, :n_current]
-    np.put_along_axis(labels[1:], chosen, np.float32(1), axis=1)
+    keys = np.random.default_rng(seed).random((permutations, n_blocks))  # of 53 bits: no two are equal
+    labels[1:] = keys <= np.partition(keys, n_current - 1, axis=1)[:, n_current - 1 : n_current]
     return labels
 
 
@@ -297,9 +296,10 @@ def _likelihood_ratio(scores: NDArray[Any]) -> NDArray[Any]:
 
     Between the largest score, which misses many small changes, and their sum, which misses a single one.
     """
-    tilted = np.asarray(scores, dtype=np.float64) * TILT
+    tilted = scores * scores.dtype.type(TILT)
     largest = tilted.max(axis=1)
-    ratio: NDArray[Any] = largest + np.log(np.exp(tilted - largest[:, None]).sum(axis=1))
+    np.exp(np.subtract(tilted, largest[:, None], out=tilted), out=tilted)
+    ratio: NDArray[Any] = largest + np.log(tilted.sum(axis=1, dtype=np.float64))
     return ratio.round(9)
 
 

@@ -86,9 +86,8 @@ def _mean_products(
     if len(first) == 0:
         return np.empty((n_blocks, 0), dtype=np.float32)
     means = np.empty((n_blocks, len(first)), dtype=np.float32)
-    few = (
-        rows * len(first) < d * d * 4
-    )  # of short blocks the products themselves are fewer than all pairs' sums
+    # Of short blocks the products themselves are fewer than all pairs' sums.
+    few = rows * len(first) < d * d * 4
     step = max(1, CELLS // (rows * len(first) if few else d * d))
     for start in range(0, n_blocks, step):
         part = scores[start : start + step]
@@ -96,4 +95,5 @@ def _mean_products(
             means[start : start + step] = np.einsum("brp,brp->bp", part[:, :, first], part[:, :, second])
         else:
             means[start : start + step] = (part.transpose(0, 2, 1) @ part)[:, first, second]
-    return means / rows
+    means /= rows
+    return means

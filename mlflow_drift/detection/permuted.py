@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mlflow_drift.detection.comparison import compared
 from mlflow_drift.detection.null import joint_null
 from mlflow_drift.errors import InvalidInputError, NotFittedError
-from mlflow_drift.hooks.parts import BlockRows
+from mlflow_drift.hooks.parts import BlockDetector, BlockRows, HistogramDetector
 from mlflow_drift.inputs import check_count
 from mlflow_drift.reference import ReferenceProfile
 from mlflow_drift.values import DetectorResult
@@ -75,7 +75,7 @@ class PermutedDetector:
             raise InvalidInputError(f"current: {found.plan.inconclusive}")
         null = joint_null(
             self._rows(found.rows),
-            [self],
+            [cast("HistogramDetector | BlockDetector", self)],  # which of the two, a subclass says
             permutations=self.permutations,
             seed=self.seed,
             inflation=found.plan.inflation,

@@ -153,7 +153,8 @@ def detect(
         evidence = dataclasses.replace(
             evidence, detectors=(*evidence.detectors, *changes_of_answers(profile, outputs))
         )
-    conditional, slices = None, ()
+    conditional: pd.DataFrame | None = None
+    slices: tuple[Slice, ...] = ()
     if explain and rows is not None:
         conditional, slices = _explained(profile, rows, evidence.sketch.block_length, seed)
     impact = None

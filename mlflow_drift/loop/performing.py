@@ -128,16 +128,15 @@ def _measured(
     reference: dict[str, Any] = {}
     if before is not None and profile.target is not None:
         reference = {"reference_labels": _plain(profile.target), **before.given("reference_")}
-    classes = None if known.classes is None else {"classes": known.classes}
     return tuple(
         measure_performance(
             labels,
             metric=metric,
+            classes=known.classes,
             block_length=block_length,
             seed=seed,
             **known.given(),
             **reference,
-            **(classes or {}),
         )
         for metric in known.metrics
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from mlflow_drift.assessment.severity import NOTEWORTHY
 from mlflow_drift.audit import AuditLog
-from mlflow_drift.config import Settings
+from mlflow_drift.config import Settings, parse_duration
 from mlflow_drift.detection.budget import DriftBudget
 from mlflow_drift.embedding import Embedder
 from mlflow_drift.errors import InvalidInputError, NotFoundError
@@ -176,7 +176,7 @@ def scan(
 def _spent(name: str, budget: DriftBudget | dt.timedelta | str, most: float, settings: Settings) -> float:
     """Return the rate of a scan made now, given when the audit log says that the model was scanned last."""
     if not isinstance(budget, DriftBudget):
-        budget = DriftBudget(per=budget, most=most)
+        budget = DriftBudget(per=parse_duration(budget, "budget"), most=most)
     last = max(
         (
             dt.datetime.fromisoformat(entry.payload["report"]["created"])

@@ -15,7 +15,11 @@ from mlflow_drift.reference import ReferenceProfile
 def rows(rng, n, shift=0.0):
     x = rng.normal(shift, 1, n)
     return pd.DataFrame(
-        {"x": x, "y": 0.7 * x + rng.normal(size=n), "level": rng.choice(["a", "b", "c"], n, p=[0.6, 0.3, 0.1])}
+        {
+            "x": x,
+            "y": 0.7 * x + rng.normal(size=n),
+            "level": rng.choice(["a", "b", "c"], n, p=[0.6, 0.3, 0.1]),
+        }
     )
 
 

@@ -20,7 +20,11 @@ def numbers(rng, n, shift):
     return rng.lognormal(shift, 1, n)
 
 
-CASES = {"labels": (labels, 0.3, 0.42), "probabilities": (probabilities, 0.0, 0.3), "numbers": (numbers, 0.0, 0.3)}
+CASES = {
+    "labels": (labels, 0.3, 0.42),
+    "probabilities": (probabilities, 0.0, 0.3),
+    "numbers": (numbers, 0.0, 0.3),
+}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -29,9 +33,7 @@ def test_drift_is_found_and_its_absence_is_not(case):
     rng, found = np.random.default_rng(3), []
     for seed in range(60):
         detector = PredictionDrift(permutations=199, seed=seed).fit(draw(rng, 1500, before))
-        found.append(
-            [detector.score(draw(rng, 700, share)).p_value <= 0.05 for share in (before, after)]
-        )
+        found.append([detector.score(draw(rng, 700, share)).p_value <= 0.05 for share in (before, after)])
     alarms, hits = np.mean(found, axis=0)
     assert alarms <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 60)
     assert hits >= 0.95

@@ -324,7 +324,9 @@ def test_a_model_brings_its_own_answers():
     report = detect(reference, current, predict=lambda rows: 3 * rows["x0"])
     assert next(one for one in report.detectors if one.name == "prediction").p_value == 0.001
     assert report.impact.total == pytest.approx(1.5, abs=0.25)
-    assert report.features.set_index("name")["impact_signed"]["x0"] == pytest.approx(report.impact.total, abs=0.2)
+    assert report.features.set_index("name")["impact_signed"]["x0"] == pytest.approx(
+        report.impact.total, abs=0.2
+    )
 
 
 def test_an_explanation_tells_cause_from_consequence_and_names_segments():

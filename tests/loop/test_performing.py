@@ -42,7 +42,9 @@ def test_labels_give_the_real_metric_beside_the_references(profile):
 def test_only_labelled_rows_count(profile):
     accuracy, _ = performance_of(profile, window(1, 2000, labelled=500))
     assert accuracy.n == 500
-    assert performance_of(profile, window(1, 2000, labelled=10)) == ()  # labels, and no probabilities to estimate by
+    assert (
+        performance_of(profile, window(1, 2000, labelled=10)) == ()
+    )  # labels, and no probabilities to estimate by
 
 
 def test_without_anything_to_compare_with_nothing_is_said(profile):
@@ -95,7 +97,9 @@ def test_texts_as_answers_have_no_metric():
     features, _, _ = world(0, 200)
     said = [f"A long answer in words, number {j}" for j in range(200)]
     labels = pd.Series([f"What should have been said, number {j}" for j in range(200)])
-    assert performance_of(ReferenceProfile.fit(features), Window(features, np.array(said, object), labels)) == ()
+    assert (
+        performance_of(ReferenceProfile.fit(features), Window(features, np.array(said, object), labels)) == ()
+    )
 
 
 def test_errors_are_watched_in_their_order(profile):
