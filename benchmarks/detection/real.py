@@ -471,9 +471,10 @@ def draw_scan(stream: Stream, found: dict[str, Any], path: Path) -> None:
             axis.axvline(stream.breaks_at, color=INK["muted"], lw=1, ls=":", label="known break")
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(fontsize=8, loc="upper left", ncols=2 if axis is above else 1)
+        axis.legend(fontsize=8, loc="upper left", ncols=3)
     above.set(ylabel="severity, 90 % interval", ylim=(-0.12, 1.25), yticks=[0, 0.25, 0.5, 0.75, 1])
-    below.set(ylabel="label error of a model\nof the reference", ylim=(0, None), xlabel="row")
+    below.set(ylabel="label error of a model\nof the reference", xlabel="row")
+    below.set_ylim(0, 1.4 * below.get_ylim()[1])
     figure.suptitle(f"{stream.name}: {stream.about}", fontsize=11)
     save(figure, path)
 

@@ -121,7 +121,9 @@ def _without_one_step(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return values
 
 
-def plan_blocks(binned: Binned, block_length: int | None = None) -> BlockPlan:
+def plan_blocks(
+    binned: Binned, block_length: int | None = None, *, memory: NDArray[np.float64] | None = None
+) -> BlockPlan:
     """Choose the block length, or take the given one, and say whether the rows suffice for a verdict.
 
     Parameters
@@ -130,9 +132,13 @@ def plan_blocks(binned: Binned, block_length: int | None = None) -> BlockPlan:
         The bin numbers of reference and current rows.
     block_length : int, optional
         Rows a block, where the caller knows how long the stream remembers.
+    memory : array of shape (n_features,), optional
+        How many rows each feature remembers in the reference, where that is known.
     """
+    if memory is None:
+        memory = correlation_time(binned.reference)
     return plan_for(
-        (correlation_time(binned.reference), correlation_time(binned.current)),
+        (memory, correlation_time(binned.current)),
         (binned.n_reference, binned.n_current),
         np.ptp(binned.reference, axis=1) > 0,
         binned.n_bins > 1,

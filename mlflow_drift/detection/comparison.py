@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlflow_drift.bins import Coded
+from mlflow_drift.bins import Coded, Grid
 from mlflow_drift.counted import CountedGrid
 from mlflow_drift.detection.blocks import BlockPlan, correlation_time, plan_blocks, plan_for
 from mlflow_drift.detection.histograms import Bins, bin_codes, code_counts, count_bins, count_blocks
@@ -81,9 +82,22 @@ def compared(
 
 def _with_rows(reference: ReferenceProfile, current: Coded, block_length: int | None) -> Comparison:
     binned = bin_codes(reference.grid.codes, current.codes, current.coders, reference.names)
-    plan = plan_blocks(binned, block_length)
+    plan = plan_blocks(binned, block_length, memory=_memory(reference.grid))
     sketch = count_blocks(binned, min(plan.length, binned.n_reference, binned.n_current))
     return Comparison(BlockRows(sketch, lambda: scored_blocks(binned, sketch)), plan)
+
+
+_memories: weakref.WeakKeyDictionary[Grid, NDArray[np.float64]] = weakref.WeakKeyDictionary()
+
+
+def _memory(grid: Grid) -> NDArray[np.float64]:
+    """Return how many rows each feature of a reference remembers; found once for many windows."""
+    memory = _memories.get(grid)
+    if memory is None:
+        coders = grid.coders()
+        bins = Bins.of(code_counts(grid.codes, coders), coders)
+        memory = _memories[grid] = correlation_time(bins.put(grid.codes))
+    return memory
 
 
 def _with_counts(

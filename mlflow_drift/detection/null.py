@@ -167,8 +167,11 @@ def _labellings(n_blocks: int, n_current: int, permutations: int, seed: int) -> 
     """Return which blocks are current: row 0 as observed, the rest at random."""
     labels = np.zeros((permutations + 1, n_blocks), dtype=np.float32)
     labels[0, n_blocks - n_current :] = 1
-    keys = np.random.default_rng(seed).random((permutations, n_blocks))  # of 53 bits: no two are equal
+    keys = np.random.default_rng(seed).integers(0, 1 << 32, (permutations, n_blocks), dtype=np.uint32)
     labels[1:] = keys <= np.partition(keys, n_current - 1, axis=1)[:, n_current - 1 : n_current]
+    for row in np.flatnonzero(labels[1:].sum(axis=1) > n_current):  # equal keys, once in thousands of comparisons
+        labels[row + 1] = 0
+        labels[row + 1, np.argsort(keys[row], kind="stable")[:n_current]] = 1
     return labels
 
 
