@@ -3,7 +3,8 @@
 A number lies between two thresholds, some 80 quantiles of the reference; a value that stands for many rows has a bin
 of its own, and so have the infinities and whatever lies beyond the reference's least and largest value. A category is a
 bin, and missing is one. Bins that serve a comparison are made from these, by the rows of both sides
-(:mod:`mlflow_drift.detection.histograms`).
+(:mod:`mlflow_drift.detection.histograms`). A reference of few rows cannot fix them fairly; its fine bins are made anew
+for every comparison, from both sides.
 """
 
 from __future__ import annotations
@@ -19,7 +20,18 @@ import pandas as pd
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MISSING", "Coded", "Coder", "Codes", "Grid", "LevelCoder", "NumberCoder", "codes_of", "numbers"]
+__all__ = [
+    "ENOUGH_ROWS",
+    "MISSING",
+    "Coded",
+    "Coder",
+    "Codes",
+    "Grid",
+    "LevelCoder",
+    "NumberCoder",
+    "codes_of",
+    "numbers",
+]
 
 MISSING = 0
 """The code of a missing value; bins are numbered from 1."""
@@ -28,6 +40,8 @@ FEW = 40
 """Different values, up to which each has a bin of its own."""
 HEAVY = 0.02
 """Share of the rows from which on a value has a bin of its own."""
+ENOUGH_ROWS = 1000
+"""Reference rows from which on fine bins of the reference alone serve every comparison."""
 MOST_LEVELS = 60_000
 """Levels that are told apart; any further ones, such as unique identifiers, share a code."""
 
@@ -240,6 +254,31 @@ class Grid:
     def coders(self) -> tuple[Coder, ...]:
         """Return the features' coders, fresh ones where they learn."""
         return tuple(coder.copy() if isinstance(coder, LevelCoder) else coder for coder in self._found[0])
+
+    def coders_with(self, rows: pd.DataFrame) -> tuple[Coder, ...]:
+        """Return coders for a comparison with these rows: from both sides' numbers where the reference has few rows.
+
+        Ends of bins that are themselves reference values tell the two sides apart where a bin holds few rows: between
+        neighbouring values lie current rows alone.
+        """
+        if len(self._frame) >= ENOUGH_ROWS:
+            return self.coders()
+        return tuple(
+            coder
+            if isinstance(coder, LevelCoder)
+            else NumberCoder.fit(
+                np.concatenate([numbers(side[name], coder.kind) for side in (self._frame, rows)]), coder.kind
+            )
+            for name, coder in zip(self._frame.columns, self.coders(), strict=True)
+        )
+
+    def codes_by(self, coders: Sequence[Coder]) -> Codes:
+        """Return the reference's rows by coders that :meth:`coders` or :meth:`coders_with` returned."""
+        own, known = self._found
+        return tuple(
+            codes if isinstance(coder, LevelCoder) or coder is first else coder.codes(self._frame[name])
+            for name, coder, first, codes in zip(self._frame.columns, coders, own, known, strict=True)
+        )
 
 
 def codes_of(frame: pd.DataFrame, coders: Sequence[Coder]) -> Codes:

@@ -254,6 +254,10 @@ class CountedGrid:
         """Return the features' coders; none of them learns."""
         return self.fixed
 
+    def coders_with(self, rows: pd.DataFrame) -> tuple[Coder, ...]:
+        """Return the features' coders, whatever the rows are: there are no others to count by."""
+        return self.fixed
+
     @property
     def n_blocks(self) -> int:
         """Blocks of reference rows."""

@@ -318,8 +318,8 @@ class ReferenceProfile:
         return rows
 
     def coded(self, rows: pd.DataFrame) -> Coded:
-        """Return comparable rows in the reference's fine bins."""
-        coders = self.grid.coders()
+        """Return comparable rows in fine bins: the reference's, or where it has few rows those of both sides."""
+        coders = self.grid.coders_with(rows)
         return Coded(codes_of(rows, coders), coders)
 
     def coded_chunks(

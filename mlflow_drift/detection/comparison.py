@@ -71,7 +71,7 @@ def compared(
     if isinstance(reference.grid, CountedGrid):
         found = _with_counts(reference, reference.grid, current, block_length)
     else:
-        found = _with_rows(reference, current, block_length)
+        found = _with_rows(reference, reference.grid, current, block_length)
     if answers is None or reference.answers is None or found.plan.inconclusive:
         return found
     # The same rows in the same blocks.
@@ -80,9 +80,12 @@ def compared(
     return dataclasses.replace(found, rows=dataclasses.replace(found.rows, answers=sketch))
 
 
-def _with_rows(reference: ReferenceProfile, current: Coded, block_length: int | None) -> Comparison:
-    binned = bin_codes(reference.grid.codes, current.codes, current.coders, reference.names)
-    plan = plan_blocks(binned, block_length, memory=_memory(reference.grid))
+def _with_rows(
+    reference: ReferenceProfile, grid: Grid, current: Coded, block_length: int | None
+) -> Comparison:
+    before = grid.codes_by(current.coders)
+    binned = bin_codes(before, current.codes, current.coders, reference.names)
+    plan = plan_blocks(binned, block_length, memory=_memory(grid))
     sketch = count_blocks(binned, min(plan.length, binned.n_reference, binned.n_current))
     return Comparison(BlockRows(sketch, lambda: scored_blocks(binned, sketch)), plan)
 
@@ -123,7 +126,8 @@ def _with_counts(
 def _with_length(reference: ReferenceProfile, current: Coded, length: int) -> Sketch:
     grid = reference.grid
     if not isinstance(grid, CountedGrid):
-        return count_blocks(bin_codes(grid.codes, current.codes, current.coders, reference.names), length)
+        before = grid.codes_by(current.coders)
+        return count_blocks(bin_codes(before, current.codes, current.coders, reference.names), length)
     counts = code_counts(current.codes, current.coders)
     bins = Bins.of([one + other for one, other in zip(grid.totals(), counts, strict=True)], current.coders)
     return _sketch(reference, grid.merged(length // grid.block_length), bins, bins.put(current.codes))

@@ -81,8 +81,8 @@ def bin_rows(reference: pd.DataFrame, current: pd.DataFrame, kinds: Sequence[str
     [[0, 1, 2], [1, 0, 0]]
     """
     grid = Grid(reference, tuple(kinds))
-    coders = grid.coders()
-    return bin_codes(grid.codes, codes_of(current, coders), coders, tuple(reference.columns))
+    coders = grid.coders_with(current)
+    return bin_codes(grid.codes_by(coders), codes_of(current, coders), coders, tuple(reference.columns))
 
 
 def bin_codes(reference: Codes, current: Codes, coders: Sequence[Coder], names: tuple[str, ...]) -> Binned:

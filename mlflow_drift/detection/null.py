@@ -169,7 +169,8 @@ def _labellings(n_blocks: int, n_current: int, permutations: int, seed: int) -> 
     labels[0, n_blocks - n_current :] = 1
     keys = np.random.default_rng(seed).integers(0, 1 << 32, (permutations, n_blocks), dtype=np.uint32)
     labels[1:] = keys <= np.partition(keys, n_current - 1, axis=1)[:, n_current - 1 : n_current]
-    for row in np.flatnonzero(labels[1:].sum(axis=1) > n_current):  # equal keys, once in thousands of comparisons
+    # Equal keys, once in thousands of comparisons.
+    for row in np.flatnonzero(labels[1:].sum(axis=1) > n_current):
         labels[row + 1] = 0
         labels[row + 1, np.argsort(keys[row], kind="stable")[:n_current]] = 1
     return labels
