@@ -35,7 +35,6 @@ __all__ = [
     "Evidence",
     "GateResult",
     "Maintenance",
-    "Onset",
     "Outcome",
     "Promotion",
     "PromotionRequest",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from sklearn.isotonic import IsotonicRegression
 
 from mlflow_drift.assessment.answers import Answers, as_probabilities, codes_in
 from mlflow_drift.assessment.metrics import CLASSIFICATION, Metric
@@ -175,6 +174,8 @@ def _calibrated(
     weights: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Return calibrated probabilities of p, each class against the rest, adding up to 1."""
+    from sklearn.isotonic import IsotonicRegression
+
     first = 1 if p.shape[1] == 2 else 0
     found = np.empty_like(p)
     for c in range(first, p.shape[1]):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from scipy import stats
-from sklearn.ensemble import HistGradientBoostingRegressor
 
 from mlflow_drift.assessment.answers import Answers, as_numbers
 from mlflow_drift.assessment.design import ordinal
@@ -153,6 +152,8 @@ def _forecast(
     seed: int,
 ) -> tuple[float, float]:
     """Return the current rows' mean loss and the standard error of the mean that their labels will give."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
     fold = np.arange(len(X)) * FOLDS // len(X)
     residuals, means = np.empty(len(X)), np.empty(FOLDS)
     # Errors have heavy tails; a cap keeps single rows from bending the trees, and the residuals put the rest back.

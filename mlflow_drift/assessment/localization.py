@@ -277,14 +277,18 @@ class _Regression:
 
 
 def _coarsened(sketch: Sketch) -> Sketch:
-    """Put blocks together, the oldest ones that fill none left out."""
+    """Put blocks together, the oldest ones that fill none left out.
+
+    A reference too short for that is repeated: how its mean is known matters little beside so long a window.
+    """
     size = -(-sketch.n_current_blocks // MOST_BLOCKS)
-    if size == 1 or sketch.n_reference_blocks < FEWEST_BLOCKS * size:
+    if size == 1:
         return sketch
-    split = sketch.n_reference_blocks
+    reference, current = np.split(sketch.counts, [sketch.n_reference_blocks])
+    if len(reference) < FEWEST_BLOCKS * size:
+        reference = np.resize(reference, (FEWEST_BLOCKS * size, reference.shape[1]))
     parts = [
-        part[len(part) % size :].reshape(-1, size, part.shape[1]).sum(axis=1)
-        for part in (sketch.counts[:split], sketch.counts[split:])
+        part[len(part) % size :].reshape(-1, size, part.shape[1]).sum(axis=1) for part in (reference, current)
     ]
     return dataclasses.replace(
         sketch,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
 
 from mlflow_drift.assessment.design import Design
 from mlflow_drift.reference import kind_of
@@ -51,6 +50,8 @@ def density_ratio(
     ----------
     Bickel, Brückner and Scheffer, Discriminative learning under covariate shift, JMLR 10, 2009.
     """
+    from sklearn.linear_model import LogisticRegression
+
     kinds = [kind_of(reference[name]) for name in reference.columns] if kinds is None else kinds
     design = Design.fit(_thinned(reference), kinds, bent=len(kinds) <= MOST_BENT)
     X = design.encode(reference)

@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from mlflow_drift.findings import Onset
 from mlflow_drift.hooks.parts import PolicyContext
-from mlflow_drift.values import DriftReport, DriftVerdict, Onset
+from mlflow_drift.values import DriftReport, DriftVerdict
 
 
 def make_report(severity: float = 0.6, confidence: float = 0.9, **changes: Any) -> DriftReport:

@@ -37,6 +37,12 @@ def test_psi_is_the_jeffreys_divergence(counts):
     p, q = (smoothed_shares(c, offsets)[0] for c in (current, reference))
     expected = [stats.entropy(p[a:b], q[a:b]) + stats.entropy(q[a:b], p[a:b]) for a, b in pairwise(offsets)]
     assert PSI().statistic(*counts)[0] == pytest.approx(expected, abs=1e-12)
+
+
+def test_population_stability_is_the_jeffreys_divergence_of_plain_shares(counts):
+    current, reference, offsets = counts
+    shares = [[c[0, a:b] / c[0, a:b].sum() for a, b in pairwise(offsets)] for c in (current, reference)]
+    expected = [stats.entropy(p, q) + stats.entropy(q, p) for p, q in zip(*shares, strict=True)]
     assert population_stability(*counts)[0] == pytest.approx(expected, abs=1e-12)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mlflow_drift.values import DetectorResult, DriftReport, DriftVerdict, Onset, utc_now
+from mlflow_drift.findings import Onset
+from mlflow_drift.values import DetectorResult, DriftReport, DriftVerdict, utc_now
 
 
 @pytest.fixture
