@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,12 @@ MOST_COLUMNS = 50
 """Answers of more columns, such as embeddings or images, are compared as arrays."""
 
 
-def as_outputs(value: Any, parameter: str = "predictions", n_rows: int | None = None) -> pd.DataFrame:
+def as_outputs(
+    value: Any,
+    parameter: str = "predictions",
+    n_rows: int | None = None,
+    names: Sequence[str] | None = None,
+) -> pd.DataFrame:
     """Return a model's answers as a frame of one column ``prediction``, or of several ``prediction[…]``.
 
     Parameters
@@ -29,6 +35,9 @@ def as_outputs(value: Any, parameter: str = "predictions", n_rows: int | None = 
         The caller's name for it, for errors.
     n_rows : int, optional
         How many there must be.
+    names : sequence of str, optional
+        Columns of the answers that they are compared with: an array of as many columns, which have no names, such as
+        recorded answers, is taken to hold these.
 
     Raises
     ------
@@ -42,7 +51,14 @@ def as_outputs(value: Any, parameter: str = "predictions", n_rows: int | None = 
     >>> as_outputs(["yes", "no"])["prediction"].tolist()
     ['yes', 'no']
     """
-    frame = as_frame(_columns(as_numpy(value), parameter), parameter)
+    value = as_numpy(value)
+    frame = as_frame(_columns(value, parameter), parameter)
+    if (
+        names is not None
+        and len(names) == frame.shape[1]
+        and not isinstance(value, (pd.DataFrame, pd.Series))
+    ):
+        frame = frame.set_axis(list(names), axis=1)
     if n_rows is not None and len(frame) != n_rows:
         raise invalid(
             parameter,

@@ -45,3 +45,11 @@ def test_another_number_of_answers_is_refused():
         InvalidInputError, match="predictions: must have one answer for each of the 4 rows; got 3"
     ):
         as_outputs([1, 2, 3], n_rows=4)
+
+
+def test_an_array_has_the_names_of_what_it_is_compared_with():
+    names = ("prediction[label]", "prediction[score]")
+    assert as_outputs(np.array([["up", 0.9]], dtype=object), names=names).columns.tolist() == list(names)
+    assert as_outputs(np.zeros((2, 3)), names=names).shape == (2, 3)
+    named = pd.DataFrame({"no": [0.1], "yes": [0.9]})
+    assert as_outputs(named, names=names).columns.tolist() == ["prediction[no]", "prediction[yes]"]

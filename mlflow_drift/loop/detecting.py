@@ -228,7 +228,7 @@ def _answered(
             "the current ones alone",
             "Pass predictions=(to the reference, to the current rows), or a profile fitted with predictions=….",
         )
-    outputs = as_outputs(predictions, n_rows=n_current)
+    outputs = as_outputs(predictions, n_rows=n_current, names=profile.answers.names)
     return profile, profile.answers.comparable(outputs, "predictions")
 
 

@@ -194,7 +194,8 @@ def _comparable_answers(profile: ReferenceProfile, window: Window) -> tuple[Any,
     if profile.answers is None or window.predictions is None:
         return None, None
     try:
-        profile.answers.comparable(as_outputs(window.predictions), "predictions", all_missing="allow")
+        outputs = as_outputs(window.predictions, names=profile.answers.names)
+        profile.answers.comparable(outputs, "predictions", all_missing="allow")
     except InvalidInputError as error:
         logger.warning("prediction drift is not measured: %s", error)
         return None, str(error)

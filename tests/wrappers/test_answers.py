@@ -18,7 +18,9 @@ class OneColumn(mlflow.pyfunc.PythonModel):
 
 class TwoColumns(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input, params=None):
-        return pd.DataFrame({"label": np.where(model_input["x"] > 0, "up", "down"), "score": model_input["x"]})
+        return pd.DataFrame(
+            {"label": np.where(model_input["x"] > 0, "up", "down"), "score": model_input["x"]}
+        )
 
 
 class Words(mlflow.pyfunc.PythonModel):
