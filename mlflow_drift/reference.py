@@ -392,6 +392,11 @@ class ReferenceProfile:
         if parts.pop("with_answers"):
             parts["answers"] = cls.load(folder / ANSWERS_FOLDER)
         profile = cls(**parts)
+        if profile.answers is not None and len(profile.answers) != len(profile):
+            raise corrupt(
+                folder / ANSWERS_FOLDER / HEADER_FILE,
+                f"tells of {len(profile.answers)} answers to {len(profile)} rows",
+            )
         owned = [column for columns in profile.stand_ins.values() for column in columns]
         if not set(owned) <= set(profile.names):
             raise corrupt(

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlflow_drift.errors import CorruptDataError, InvalidInputError
+from mlflow_drift.outputs import as_outputs
 from mlflow_drift.reference import HEADER_FILE, ROWS_FILE, ReferenceProfile, kind_of, normalise
 
 
@@ -429,3 +430,57 @@ def test_bad_labels_and_sizes_are_refused():
         ReferenceProfile.fit({"x": [1, 2, 3]}, target=[1])
     with pytest.raises(InvalidInputError, match="max_rows"):
         ReferenceProfile.fit({"x": [1, 2, 3]}, max_rows=0)
+
+
+ANSWERS = {
+    "labels": lambda n: np.array(["no", "yes"])[np.arange(n) % 2],
+    "numbers": lambda n: np.arange(n) / 7,
+    "booleans": lambda n: np.arange(n) % 3 == 0,
+    "probabilities": lambda n: np.column_stack([np.arange(n) / n, 1 - np.arange(n) / n]),
+    "vectors": lambda n: np.arange(n * 60.0).reshape(n, 60),
+}
+
+
+@pytest.mark.parametrize("no_raw", [False, True])
+@pytest.mark.parametrize("form", ANSWERS)
+def test_answers_come_back_as_they_were_saved(tmp_path, form, no_raw):
+    profile = ReferenceProfile.fit({"x": np.arange(400.0)}, predictions=ANSWERS[form](400), no_raw=no_raw)
+    found = ReferenceProfile.load(profile.save(tmp_path)).answers
+    assert (found.names, found.kinds, len(found)) == (
+        profile.answers.names,
+        profile.answers.kinds,
+        len(profile),
+    )
+    pd.testing.assert_frame_equal(found.frame, profile.answers.frame, check_column_type=False)
+    rows = found.comparable(as_outputs(ANSWERS[form](50)))
+    for got, want in zip(found.coded(rows).codes, profile.answers.coded(rows).codes, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_a_former_profiles_answers_are_not_kept(tmp_path):
+    rows = {"x": np.arange(50.0)}
+    ReferenceProfile.fit(rows, predictions=np.arange(50)).save(tmp_path)
+    assert (tmp_path / "answers").is_dir()
+    ReferenceProfile.fit(rows).save(tmp_path)
+    assert not (tmp_path / "answers").exists()
+    assert ReferenceProfile.load(tmp_path).answers is None
+
+
+@pytest.mark.parametrize("name", ["reference.json", "reference.parquet"])
+@pytest.mark.parametrize("damage", ["cut", "removed"])
+def test_damaged_answers_are_refused_by_name(tmp_path, name, damage):
+    ReferenceProfile.fit({"x": np.arange(50.0)}, predictions=np.arange(50)).save(tmp_path)
+    file = tmp_path / "answers" / name
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-20])
+    else:
+        file.unlink()
+    with pytest.raises(CorruptDataError, match=rf"answers/{name}: .*[Aa]ttach"):
+        ReferenceProfile.load(tmp_path)
+
+
+def test_answers_to_other_rows_are_refused(tmp_path):
+    ReferenceProfile.fit({"x": np.arange(50.0)}, predictions=np.arange(50)).save(tmp_path)
+    ReferenceProfile.fit({"prediction": np.arange(40)}).save(tmp_path / "answers")
+    with pytest.raises(CorruptDataError, match="tells of 40 answers to 50 rows"):
+        ReferenceProfile.load(tmp_path)

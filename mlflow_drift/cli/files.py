@@ -249,15 +249,28 @@ def read_table(file: Path) -> pd.DataFrame:
     """Read a table from a file, by its ending."""
     import pandas as pd
 
-    readers: dict[str, Callable[[Path], pd.DataFrame]] = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
+    from mlflow_drift.errors import DriftError
+
+    readers: dict[str, Callable[[Path], pd.DataFrame]] = {".csv": _read_csv, ".parquet": pd.read_parquet}
     readers |= dict.fromkeys(JSON_ENDINGS, lambda path: pd.read_json(path, lines=True))
     reader = readers.get(file.suffix.lower())
     if reader is None:
         raise _unknown_ending(file, readers)
     try:
         return reader(file)
+    except DriftError:
+        raise
     except Exception as error:
         raise _damaged(file, f"{type(error).__name__}: {error}") from error
+
+
+def _read_csv(file: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = pd.read_csv(file)
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas would take the first fields for names of rows
+        raise _damaged(file, "its lines have more fields than the header")
+    return frame
 
 
 def without_column(

@@ -6,7 +6,6 @@ import dataclasses
 import datetime as dt
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 from mlflow_drift.assessment.severity import NOTEWORTHY
 from mlflow_drift.audit import AuditLog
@@ -140,12 +139,15 @@ def scan(
     profile = as_recorded(profile, name, settings)
     window = restored(window, profile)
     part = recorded_part(profile, window)
-    predictions, not_compared = _comparable_answers(part, window)
+    not_compared = _not_comparable(part, window, against)
+    if not_compared:
+        logger.warning("prediction drift is not measured: %s", not_compared)
+        part = dataclasses.replace(part, answers=None)
     report = detect(
         part,
         window.features,
         alpha=alpha,
-        predictions=predictions,
+        predictions=None if part.answers is None else window.predictions,
         embed=embed,
         explain=explain,
         weights=weights,
@@ -159,7 +161,7 @@ def scan(
             "model": name,
             "reference_version": against,
             "not_recorded": [column for column in inputs if column not in part.inputs],
-            **({} if not_compared is None else {"predictions_not_compared": not_compared}),
+            **({"predictions_not_compared": not_compared} if not_compared else {}),
         },
     )
     report = dataclasses.replace(
@@ -189,17 +191,20 @@ def _spent(name: str, budget: DriftBudget | dt.timedelta | str, most: float, set
     return alpha
 
 
-def _comparable_answers(profile: ReferenceProfile, window: Window) -> tuple[Any, str | None]:
-    """Return the recorded answers, or why they cannot be compared with the reference's: no reason not to scan."""
+def _not_comparable(profile: ReferenceProfile, window: Window, against: str) -> str:
+    """Say why recorded answers cannot be compared with the reference's, if so: no reason not to scan."""
     if profile.answers is None or window.predictions is None:
-        return None, None
+        return ""
+    seen = [str(version) for version in window.source.get("versions", ())]
+    others = [version for version in seen if version.isdigit() and version != against]
+    if others:
+        return f"the reference's answers are those of version {against}, recorded ones of version {', '.join(others)}"
     try:
         outputs = as_outputs(window.predictions, names=profile.answers.names)
         profile.answers.comparable(outputs, "predictions", all_missing="allow")
     except InvalidInputError as error:
-        logger.warning("prediction drift is not measured: %s", error)
-        return None, str(error)
-    return window.predictions, None
+        return str(error)
+    return ""
 
 
 def _reference(name: str, version: str | int | None) -> tuple[ReferenceProfile | None, str]:

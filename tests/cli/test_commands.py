@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 import mlflow_drift
 from mlflow_drift.cli import main
+from mlflow_drift.models import load_profile
 
 
 def invoke(*arguments: str) -> tuple[int, str]:
@@ -47,6 +48,52 @@ class TestOnAServer:
         assert report["drift_detected"]
         assert {feature["name"] for feature in report["features"]} == {"a", "b", "c"}
         assert "</html>" in page.read_text(encoding="utf-8")
+
+    def test_scan_within_a_budget(self, traffic):
+        traffic.send(1000)
+        code, output = invoke("scan", traffic.name, "--budget", "90d", "--json")
+        assert code == 0
+        assert json.loads(output)["alpha"] == pytest.approx(1 / 90)
+        code, output = invoke("scan", traffic.name, "--budget", "90d", "--json")
+        assert json.loads(output)["alpha"] < 1e-3
+        code, output = invoke("scan", traffic.name, "--budget", "soon")
+        assert code not in (0, 1)
+        assert "budget" in output
+
+    def test_a_logged_model_is_attached(self, traffic, tmp_path):
+        from sklearn.linear_model import LogisticRegression
+
+        features, labels = traffic.rows(400, seed=0)
+        model = LogisticRegression().fit(features, labels)
+        mlflow.sklearn.log_model(
+            model, name="plain", registered_model_name="attached", pip_requirements=["scikit-learn", "skops"]
+        )
+        features.assign(bought=labels).to_parquet(tmp_path / "training.parquet")
+        attached = (
+            "attach",
+            "models:/attached/1",
+            str(tmp_path / "training.parquet"),
+            "--target-column",
+            "bought",
+        )
+        code, output = invoke(*attached, "--json")
+        assert code == 0, output
+        assert json.loads(output[output.index("{") :])["version"] == "2"
+        profile = load_profile("models:/attached/2")
+        assert profile.names == ("a", "b", "c")
+        assert profile.target.tolist() == labels.tolist()
+        assert profile.answers.frame["prediction"].tolist() == model.predict(features).tolist()
+
+        code, output = invoke(*attached, "--no-raw", "--no-predictions", "--as", "private")
+        assert code == 0, output
+        assert "Registered as version 1." in output
+        private = load_profile("models:/private/1")
+        assert (len(private.frame), private.answers) == (0, None)
+        assert sum(private.class_shares.values()) == pytest.approx(1)
+
+        code, output = invoke(*attached[:-1], "sold")
+        assert code not in (0, 1)
+        assert "--target-column" in output
 
     def test_late_labels_from_a_file_of_each_kind(self, traffic, tmp_path):
         import pandas as pd

@@ -53,6 +53,8 @@ def test_the_loop_turns_until_a_better_model_is_champion(traffic):
     # Its reference is what it was trained on, so the new regime is no drift to it.
     fifth = run_once(name)
     assert not fifth.report.drift_detected
+    # But version 1 had answered these rows: how often it said "yes" is no news of version 2.
+    assert "those of version 2, recorded ones of version 1" in fifth.report.source["predictions_not_compared"]
     assert fifth.report.source["reference_version"] == "2"
 
     mlflow_drift.rollback(name, reason="a test")
