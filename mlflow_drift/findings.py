@@ -21,7 +21,7 @@ class Onset:
     low, high : int
         Bounds of the set of the given coverage.
     width : int
-        Rows over which the drift grew; 0 if it was sudden.
+        Rows over which the drift grew; 0 if that is not shown.
     gradual : float in [0, 1]
         Probability that it grew rather than jumped.
     time, time_low, time_high : datetime, optional

@@ -34,6 +34,8 @@ PARTS = 4
 """Sudden drifts begin at quarters of blocks, gradual ones at blocks."""
 SUDDEN = 0.3
 """Prior probability of a sudden drift; the logarithm of a gradual one's width is uniform."""
+SHOWN = 0.9
+"""Probability from which on a drift is said to have grown: where all rows have drifted, it is the prior's .7 or so."""
 COARSE, FINE = 9, 16
 """Widths tried over the whole range, and then over the range of those that remain possible."""
 CAUTION = 1.25
@@ -170,7 +172,7 @@ def locate_onset(sketch: Sketch, n_current: int, times: pd.DatetimeIndex | None 
         None if times is None else times[one].to_pydatetime() for one in (row, low, high)
     )
     gradual = float(ramps.probability[ramps.width > 0].sum())
-    width = round(_width(ramps) * length) if gradual > 0.5 else 0
+    width = round(_width(ramps) * length) if gradual > SHOWN else 0
     return Onset(row, low, high, COVERAGE, time, time_low, time_high, width, gradual)
 
 
