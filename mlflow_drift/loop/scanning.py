@@ -181,9 +181,9 @@ def _spent(name: str, budget: DriftBudget | dt.timedelta | str, most: float, set
         budget = DriftBudget(per=parse_duration(budget, "budget"), most=most)
     last = max(
         (
-            dt.datetime.fromisoformat(entry.payload["report"]["created"])
+            entry.time
             for entry in AuditLog(settings.audit_path).entries()
-            if entry.kind == "window_scanned" and entry.payload["report"]["source"].get("model") == name
+            if entry.kind == "window_scanned" and entry.payload["source"].get("model") == name
         ),
         default=None,
     )

@@ -76,9 +76,9 @@ class TestOnAServer:
             "--target-column",
             "bought",
         )
-        code, output = invoke(*attached, "--json")
-        assert code == 0, output
-        assert json.loads(output[output.index("{") :])["version"] == "2"
+        result = CliRunner().invoke(main, [*attached, "--json"], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["version"] == "2"
         profile = load_profile("models:/attached/2")
         assert profile.names == ("a", "b", "c")
         assert profile.target.tolist() == labels.tolist()
