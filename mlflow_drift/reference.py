@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlflow_drift.bins import MISSING, Coded, Grid, codes_of
+from mlflow_drift.bins import ENOUGH_ROWS, MISSING, Coded, Grid, codes_of
 from mlflow_drift.counted import FEWEST_ROWS, CountedGrid, FrequentLevels
 from mlflow_drift.embedding import Embedder, Embedding, embed_column, embedders_of, require_embedders
 from mlflow_drift.errors import invalid
@@ -332,6 +332,8 @@ class ReferenceProfile:
     ) -> Coded:
         """Return rows that come in chunks in the reference's fine bins, one byte a number; no chunk is kept.
 
+        Unless the reference has fewer than 1000 rows: its fine bins are then made from both sides, once all are read.
+
         Parameters
         ----------
         chunks : iterable of what :meth:`comparable` takes
@@ -345,11 +347,13 @@ class ReferenceProfile:
         >>> profile.coded_chunks({"age": [year]} for year in (20, 47)).codes[0].shape
         (2,)
         """
+        rows: Iterable[pd.DataFrame] = (
+            self.comparable(chunk, parameter, all_missing="allow", embed=embed) for chunk in chunks
+        )
         coders = self.grid.coders()
-        parts = [
-            codes_of(self.comparable(chunk, parameter, all_missing="allow", embed=embed), coders)
-            for chunk in chunks
-        ]
+        if self.counted is None and len(self) < ENOUGH_ROWS and (held := list(rows)):
+            rows, coders = held, self.grid.coders_with(pd.concat(held, ignore_index=True))
+        parts = [codes_of(chunk, coders) for chunk in rows]
         if not parts:
             raise invalid(parameter, "must hold at least one chunk of rows", "none", "Pass the rows.")
         codes = tuple(np.concatenate(part) for part in zip(*parts, strict=True))

@@ -100,3 +100,13 @@ def test_a_single_feature_is_no_accident(detector):
             fitted.score(rng.normal(size=(300, 1)))
     else:
         assert 0 < fitted.score(rng.normal(size=(300, 1))).p_value <= 1
+
+
+def test_chunks_after_a_short_reference_are_compared_as_the_whole():
+    rng = np.random.default_rng(0)
+    profile = ReferenceProfile.fit({"x": rng.normal(size=60)})
+    rows = pd.DataFrame({"x": rng.normal(size=900)})
+    whole = profile.coded(profile.comparable(rows))
+    pieces = profile.coded_chunks(rows[start : start + 100] for start in range(0, 900, 100))
+    assert pieces.codes[0].tolist() == whole.codes[0].tolist()
+    assert pieces.coders[0].thresholds.tolist() == whole.coders[0].thresholds.tolist()
