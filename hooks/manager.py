@@ -171,7 +171,7 @@ def parts(kind: str, manager: pluggy.PluginManager | None = None) -> list[Any]:
     Examples
     --------
     >>> sorted(detector.name for detector in parts("detectors"))[:3]
-    ['js', 'ks', 'psi']
+    ['js', 'ks', 'mmd']
     """
     manager = manager or get_manager()
     hook = getattr(manager.hook, f"register_{kind}")
