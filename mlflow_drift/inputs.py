@@ -26,6 +26,8 @@ __all__ = [
     "no_value",
 ]
 
+BATCH_ROWS = 16_384
+"""Rows of a Parquet file that are held at once."""
 ACCEPTED = (
     "a DataFrame, an array (rows by features, or rows of tensors), or a mapping of column names to arrays"
 )
@@ -86,10 +88,17 @@ def as_chunks(value: Any) -> Iterator[Any] | None:
     ([1, 2], None)
     """
     if hasattr(value, "iter_batches"):
-        value = value.iter_batches()
+        value = _batches(value)
     if not isinstance(value, Iterator):
         return None
     return (chunk.to_pandas() if hasattr(chunk, "to_pandas") else chunk for chunk in value)
+
+
+def _batches(file: Any) -> Iterator[Any]:
+    """Yield a Parquet file's rows, few at a time; of one group after the other, since a reading keeps what it has read."""
+    for group in range(file.num_row_groups):
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=[group]):
+            yield batch.to_pandas(split_blocks=True)
 
 
 def _tabular(value: Any, parameter: str) -> pd.DataFrame:

@@ -3,7 +3,8 @@
     python -m benchmarks.detection.large [--rows 1000000] [--features 100] [--rounds 3]
 
 Each task runs in a process of its own, which has fitted the profile before it is measured. Memory is the process's peak
-(VmHWM) less what it held before, in units of the window's own size: rows x features x 8 bytes.
+(VmHWM) less what it held before, in units of the window's own size: rows x features x 8 bytes. "detect" begins with the
+window in memory; "detect in chunks" hands over the file.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from mlflow_drift import ReferenceProfile
 
 REFERENCE_ROWS = 100_000
 ROW_GROUP = 50_000
-TASKS = ("read", "read and bin", "read and detect", "detect")
+TASKS = ("read", "read and bin", "read and detect", "detect", "detect in chunks")
 TIMES_READING, TIMES_WINDOW = 1.5, 1.5
 
 
@@ -71,7 +72,9 @@ def child(task: str, path: Path, d: int) -> None:
     found: dict[str, Any] = {}
     window = read(path) if task == "detect" else None
     with measured(found):
-        if window is None:
+        if task.endswith("chunks"):
+            mlflow_drift.detect(profile, pq.ParquetFile(path))
+        elif window is None:
             window = read(path)
         if task.endswith("bin"):
             profile.coded(profile.comparable(window))
@@ -131,7 +134,9 @@ def main() -> None:
         ours["cpu_s"] / theirs["cpu_s"]
         for ours, theirs in zip(found["read and detect"], found["read and bin"], strict=True)
     )
-    times_window = tasks["read and detect"]["times_window"]
+    # A window that lies in memory counts once itself.
+    times_window = 1 + tasks["detect"]["times_window"]
+    in_chunks = tasks["detect in chunks"]["times_window"]
     result = about(
         f"python -m benchmarks.detection.large --rows {arguments.rows} --features {arguments.features}"
     ) | {
@@ -143,7 +148,16 @@ def main() -> None:
         "times_reading_and_binning": round(ratio, 3),
         "targets": {
             "times_reading_and_binning": {"at_most": TIMES_READING, "met": ratio <= TIMES_READING},
-            "times_window": {"at_most": TIMES_WINDOW, "met": times_window <= TIMES_WINDOW},
+            "times_window": {
+                "at_most": TIMES_WINDOW,
+                "is": times_window,
+                "met": times_window <= TIMES_WINDOW,
+            },
+            "times_window_in_chunks": {
+                "less_than": times_window,
+                "is": in_chunks,
+                "met": in_chunks < times_window,
+            },
         },
     }
     write_result(arguments.out, result)
@@ -152,7 +166,8 @@ def main() -> None:
             f"{task:16s} {each['cpu_seconds_median']:7.2f} CPU s, {each['times_window']:.2f} times the window"
         )
     print(
-        f"read and detect / read and bin: {ratio:.2f} (at most {TIMES_READING}); memory at most {TIMES_WINDOW}"
+        f"read and detect / read and bin: {ratio:.2f} (at most {TIMES_READING}); memory with the window itself "
+        f"{times_window:.2f} (at most {TIMES_WINDOW}), in chunks {in_chunks:.2f}"
     )
 
 
