@@ -34,9 +34,10 @@ import numpy as np
 import pyarrow as pa
 
 from mlflow_drift.recording.columns import BUFFERS, Column, Memory, read_block, text_column
-from mlflow_drift.recording.encoding import KIND_LAYOUT, RECORD, SMALL, UUID
+from mlflow_drift.recording.encoding import KIND_LAYOUT, RECORD, UUID
 from mlflow_drift.recording.ids import row_ids, uuid_text
 from mlflow_drift.recording.names import PREDICTION, feature_column, prediction_column
+from mlflow_drift.recording.segment import SMALL
 
 __all__ = ["FIXED", "TENSOR", "decode", "tensor", "tensors"]
 

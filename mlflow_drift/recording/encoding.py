@@ -16,8 +16,8 @@ import functools
 import itertools
 import json
 import struct
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,6 @@ UUID = "uuid"
 TENSOR_INPUT = ("x",)
 FIRST = place(0)
 MOST_LAYOUTS = 1000
-SMALL = 1 << 16
 ARROW = pd.arrays.ArrowExtensionArray
 
 
@@ -48,6 +47,17 @@ class UnrecordedAnswerError(ValueError):
 
 
 NO_ANSWER = Blocks()
+Key = tuple[Any, ...]
+
+
+class _Layout(NamedTuple):
+    """What is written before the first record of its kind, and how such a record's head is packed."""
+
+    key: Key
+    preamble: tuple[int, bytes]
+    head: Callable[..., bytes]
+    names: tuple[str, ...]
+    answer_names: tuple[str, ...]
 
 
 class Encoder:
@@ -64,7 +74,8 @@ class Encoder:
     def __init__(self, context: Mapping[str, Any], feature_names: tuple[str, ...] = ()) -> None:
         self._context = dict(context)
         self._feature_names = feature_names
-        self._layouts: dict[Any, tuple[tuple[int, bytes], Any, Any]] = {}
+        self._layouts: dict[Key, _Layout] = {}
+        self._latest: _Layout | None = None
         self._last: dict[str, tuple[Any, tuple[str, ...]]] = {}
         self._known: dict[tuple[str, ...], tuple[str, ...]] = {}
 
@@ -113,26 +124,18 @@ class Encoder:
             memory = answer.buffers
         ids, one_id = _ids(request_id, rows)
         # Equal names are one object here (see _same), which the entry keeps: comparing them costs nothing.
-        key = (
-            one_id,
-            id(held.names),
-            id(answer.names),
-            len(held.shapes),
-            *held.shapes,
-            *answer.shapes,
-        )
-        known = self._layouts.get(key)
-        layout = self._new_layout(key, one_id, held, answer) if known is None else known[0]
+        key = (one_id, id(held.names), id(answer.names), len(held.shapes), *held.shapes, *answer.shapes)
         buffers = [ids, *held.buffers, *memory]
-        lengths = list(map(len, buffers))
-        count = len(buffers)
+        layout = self._latest  # which a server's requests share: to compare it costs less than to look it up
+        if layout is None or layout.key != key:
+            known = self._layouts.get(key)
+            self._latest = layout = known or self._new_layout(key, one_id, held, answer, len(buffers))
+        lengths = map(len, buffers)
         try:
-            head = _head(count).pack(KIND_RECORD, layout[0], rows, time_ns, count, *lengths)
+            head = layout.head(KIND_RECORD, layout.preamble[0], rows, time_ns, len(buffers), *lengths)
         except struct.error as error:
             raise ValueError(f"a request of {rows} rows is too large for a record: {error}") from error
-        # One short write is quicker than a gathered one.
-        parts = [head, *buffers]
-        return [b"".join(parts)] if sum(lengths) < SMALL else parts, layout
+        return [head, *buffers], layout.preamble
 
     def _answer(self, prediction: Any, rows: int) -> Blocks:
         try:
@@ -145,7 +148,9 @@ class Encoder:
             )
         return answer
 
-    def _new_layout(self, key: Any, one_id: bool | str, held: Blocks, answer: Blocks) -> tuple[int, bytes]:
+    def _new_layout(
+        self, key: Key, one_id: bool | str, held: Blocks, answer: Blocks, buffers: int
+    ) -> _Layout:
         if len(self._layouts) >= MOST_LAYOUTS:  # callers who send ever new columns
             self._layouts.clear()
             self._known.clear()
@@ -160,7 +165,9 @@ class Encoder:
         }
         number = next(_layout_keys)
         frame = struct.pack("<BI", KIND_LAYOUT, number) + json.dumps(layout).encode()
-        return self._layouts.setdefault(key, ((number, frame), held.names, answer.names))[0]
+        head = struct.Struct(f"{RECORD.format}{buffers}I").pack
+        made = _Layout(key, (number, frame), head, held.names, answer.names)
+        return self._layouts.setdefault(key, made)
 
     def hold(self, value: Any, stem: str = "x") -> Blocks:
         """Copy a model's input, or its answer, now, to be encoded later: a model may change it in place.
@@ -262,12 +269,6 @@ def _numbers(dtype: np.dtype[Any]) -> Blocks:
     answer.names = _numbered("", 1)
     answer.shapes.append(("cols", dtype, FIRST))
     return answer
-
-
-@functools.lru_cache(maxsize=256)
-def _head(buffers: int) -> struct.Struct:
-    """Return the head of a record of so many buffers: what ``RECORD`` says, and their lengths."""
-    return struct.Struct(f"{RECORD.format}{buffers}I")
 
 
 def _distinct(names: Any) -> tuple[str, ...]:

@@ -200,7 +200,7 @@ class Recorder:
                 self._writer = writer = writer_for(
                     self._folder, max_folder_bytes=self._spool_limit, fsync=self._fsync
                 )
-            writer.append(buffers, layout)
+            writer.append(buffers, layout, self.stats)
             if self._keeper is None or self._keeper.over:
                 self._keeper = keep(self._folder, self.settings)  # type: ignore[arg-type]
         except OSError as error:
@@ -209,8 +209,6 @@ class Recorder:
             return self._lose("unsupported", error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller of predict must not see it
             return self._lose(type(error).__name__, error)
-        with _counting:
-            self.stats.recorded += 1
         return True
 
     def _sampled(self, data: Any, prediction: Any, ids: Any) -> tuple[Any, Any, Any]:

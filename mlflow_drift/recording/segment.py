@@ -14,29 +14,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["MAGIC", "Contents", "framed", "frames", "read_segment"]
+__all__ = ["MAGIC", "SMALL", "Contents", "framed", "frames", "read_segment"]
 
 MAGIC = b"MDSPOOL1"
 FRAME = struct.Struct("<II")
 LARGEST_FRAME = (1 << 32) - 1
+SMALL = 1 << 16
 LARGE = 16 << 20
 """Of a larger frame the checksum is tried before it is read into memory."""
 PIECE = 1 << 20
 
 
-def framed(parts: Sequence[bytes]) -> list[bytes]:
-    """Return a record's parts with a frame's head; OSError if they are too large for one."""
-    if len(parts) == 1:  # one short write is quicker than a gathered one
-        length = len(parts[0])
-        if length <= LARGEST_FRAME:
-            return [FRAME.pack(length, zlib.crc32(parts[0])) + parts[0]]
+def framed(parts: Sequence[bytes]) -> tuple[list[bytes], int]:
+    """Return a record's parts with a frame's head, short ones as one, and their length; OSError if it is too large."""
     crc = length = 0
     for part in parts:
         crc = zlib.crc32(part, crc)
         length += len(part)
     if length > LARGEST_FRAME:
         raise OSError(errno.EFBIG, f"a record of {length} bytes is too large")
-    return [FRAME.pack(length, crc), *parts]
+    frame = [FRAME.pack(length, crc), *parts]
+    # One short write is quicker than a gathered one.
+    return [b"".join(frame)] if length < SMALL else frame, FRAME.size + length
 
 
 @dataclass(frozen=True, slots=True)

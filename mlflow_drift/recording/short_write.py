@@ -20,9 +20,9 @@ SLOW = 10e-3
 PATIENCE = 60.0
 """Seconds for which writes let other threads run, once one has been slow."""
 
-_write = ctypes.PyDLL(None, use_errno=True).write
-_write.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
-_write.restype = ctypes.c_ssize_t
+# Types and errno that ctypes is to look after cost it more than the rest of a call: a record's length, which is short,
+# is an int as it stands, and os.write says what was wrong.
+_write = ctypes.PyDLL(None).write
 _slow_until = 0.0
 
 
@@ -55,7 +55,4 @@ def short_write(fd: int, data: bytes) -> int:
     ended = monotonic()
     if ended - begun > SLOW:
         _slow_until = ended + PATIENCE
-    if written < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return written
+    return os.write(fd, data) if written < 0 else written

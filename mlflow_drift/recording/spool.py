@@ -32,6 +32,7 @@ from mlflow_drift.recording.note import STATE, reserve
 from mlflow_drift.recording.quarantine import QUARANTINE, move
 from mlflow_drift.recording.segment import MAGIC, framed
 from mlflow_drift.recording.short_write import short_write
+from mlflow_drift.recording.tally import RecorderStats
 
 __all__ = [
     "SpoolWriter",
@@ -105,7 +106,12 @@ class SpoolWriter:
         self._failure: OSError | None = None
         self._retry_at = 0.0
 
-    def append(self, payload: Sequence[bytes], preamble: tuple[int, bytes] | None = None) -> None:
+    def append(
+        self,
+        payload: Sequence[bytes],
+        preamble: tuple[int, bytes] | None = None,
+        counts: RecorderStats | None = None,
+    ) -> None:
         """Write one record, whole or not at all.
 
         Parameters
@@ -114,14 +120,15 @@ class SpoolWriter:
             The record's parts, written one after the other.
         preamble : (key, bytes), optional
             A record that must precede it in the same segment; written once a segment and key.
+        counts : RecorderStats, optional
+            Whose ``recorded`` is to grow by one.
 
         Raises
         ------
         OSError
             If it could not be written; nothing of it remains in the segment.
         """
-        frame = framed(payload)
-        size = sum(map(len, frame))
+        frame, size = framed(payload)
         with self._lock:
             ready = (
                 self._fd >= 0
@@ -132,9 +139,7 @@ class SpoolWriter:
                 self._refuse(size)
             try:
                 if not ready:
-                    frame = self._prepared(frame, size, preamble)
-                    size = sum(map(len, frame))
-                # One short write is quicker than a gathered one.
+                    frame, size = self._prepared(frame, size, preamble)
                 written = short_write(self._fd, frame[0]) if len(frame) == 1 else _gathered(self._fd, frame)
                 if written != size:
                     raise OSError(errno.ENOSPC, "short write", str(self._path))
@@ -142,6 +147,8 @@ class SpoolWriter:
                     os.fdatasync(self._fd)
                 self._size += size
                 self._records += 1
+                if counts is not None:
+                    counts.recorded += 1
             except OSError as error:
                 self._failure, self._retry_at = error, time.monotonic() + RETRY_AFTER
                 self._seal()
@@ -155,17 +162,20 @@ class SpoolWriter:
         if self._failure is not None and time.monotonic() < self._retry_at:
             raise OSError(*self._failure.args)
 
-    def _prepared(self, frame: list[bytes], size: int, preamble: tuple[int, bytes] | None) -> list[bytes]:
-        """Make a segment ready for a record; return what is to be written, the preamble included."""
+    def _prepared(
+        self, frame: list[bytes], size: int, preamble: tuple[int, bytes] | None
+    ) -> tuple[list[bytes], int]:
+        """Make a segment ready for a record; return what is to be written, the preamble included, and its length."""
         if self._fd >= 0 and self._size + size > self.max_segment_bytes:
             self._seal()
         if self._fd < 0:
             self._begin(size)
         self._failure = None
         if preamble is None or preamble[0] in self._preambles:
-            return frame
+            return frame, size
         self._preambles.add(preamble[0])
-        return framed([preamble[1]]) + frame
+        first, length = framed([preamble[1]])
+        return first + frame, length + size
 
     def seal(self, *, older_than: float = 0.0) -> None:
         """Seal the current segment if it is that many seconds old, so that it can be deleted once shipped."""

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from mlflow_drift.recording import blocks
 from mlflow_drift.recording.decoding import decode, tensors
-from mlflow_drift.recording.encoding import SMALL, Encoder, UnrecordedAnswerError
+from mlflow_drift.recording.encoding import Encoder, UnrecordedAnswerError
 
 ROWS = st.shared(st.integers(1, 6), key="rows")
 TEXT = st.text(max_size=8)
@@ -387,12 +387,6 @@ def test_a_large_matrix_is_copied_in_the_order_in_which_it_lies():
     for order, expected in (("C", "rows"), ("F", "cols")):
         frame = pd.DataFrame(np.asarray(values, order=order), copy=False)
         assert [kind for kind, _, _ in taken(frame).shapes] == [expected]
-
-
-def test_a_short_record_is_one_piece_and_a_long_one_is_not_copied_again():
-    encoder = Encoder({"model_version": None})
-    assert len(encoder.encode(np.ones((1, 30)), None, "q", 0)[0]) == 1
-    assert len(encoder.encode(np.ones((SMALL, 1)), None, "q", 0)[0]) == 3
 
 
 def test_ever_new_columns_do_not_pile_up():

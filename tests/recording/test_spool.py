@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_drift.recording import segment, spool
-from mlflow_drift.recording.segment import MAGIC, read_segment
+from mlflow_drift.recording.segment import MAGIC, SMALL, framed, read_segment
 from mlflow_drift.recording.spool import SpoolWriter, recover, segments
 
 FORK = multiprocessing.get_context("fork")
@@ -61,6 +61,15 @@ def test_a_segment_is_sealed_by_size_and_by_age(tmp_path):
 def fill(writer):
     for _ in range(10):
         writer.append([b"x" * 1000])
+
+
+def test_a_short_record_is_one_piece_and_a_long_one_is_not_copied():
+    short, size = framed([b"a", b"bc"])
+    assert (len(short), size) == (1, len(short[0]))
+    parts = [b"a", b"b" * SMALL]
+    long, size = framed(parts)
+    assert (long[1] is parts[0], long[2] is parts[1], size) == (True, True, sum(map(len, long)))
+    assert b"".join(long)[8:] == b"".join(parts)
 
 
 def test_a_full_spool_refuses_and_recovers(tmp_path):
