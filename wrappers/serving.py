@@ -157,7 +157,7 @@ def _with_ids(answer: Any, ids: str | list[str], outputs: Sequence[str]) -> Any:
 
 
 def _is_missing(value: Any) -> bool:
-    if isinstance(value, str):
+    if value is None or isinstance(value, str):
         return not value
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
