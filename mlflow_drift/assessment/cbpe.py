@@ -51,10 +51,10 @@ def estimate_by_confidence(
 
     The predicted probabilities are calibrated by isotonic regression on labelled reference rows, each class against
     the rest where there are more than two; reference rows count by how much their like is more frequent among the
-    current rows, so that the calibration is that of the current mix of rows (PAPE). The calibrated probabilities then stand for the labels: the estimate is
-    the metric of the expected confusion matrix, the expected log-loss, or the AUC of fractional labels. The interval
-    is for what the labels of these very rows will give: calibrations refitted to resampled blocks of the reference,
-    and labels drawn from them.
+    current rows, so that the calibration is that of the current mix of rows (PAPE). The calibrated probabilities then
+    stand for the labels: the estimate is the metric of the expected confusion matrix, the expected log-loss, or the AUC
+    of fractional labels, freed of its bias by the bootstrap. The interval is for what the labels of these very rows will
+    give: calibrations refitted to resampled blocks of the reference, and labels drawn from them (the basic bootstrap).
 
     Parameters
     ----------
@@ -105,6 +105,7 @@ def estimate_by_confidence(
     ----------
     Zadrozny and Elkan, Transforming classifier scores into accurate multiclass probability estimates, KDD 2002.
     NannyML, Confidence-based performance estimation, nannyml.readthedocs.io ("How it works").
+    Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 5.2 (the basic bootstrap).
     Białek et al., Estimating model performance under covariate shift without labels, arXiv:2401.08348, 2024 (PAPE).
     """
     known = CLASSIFICATION.get(metric)
@@ -140,17 +141,15 @@ def estimate_by_confidence(
     if reason:
         return Performance.without(metric, "cbpe", level, len(p), reason, ASSUMPTION)
     calibrated = _calibrated(before.probabilities, before.truth, p, weights)
-    value = _expected(known, calibrated, said, p)
+    plain = _expected(known, calibrated, said, p)
     drawn = _draws(known, before, weights, p, said, block_length, check_count(draws, "draws", 20), seed)
-    drawn = drawn[np.isfinite(drawn)]
-    tail = (1 - level) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail]) if len(drawn) else (float("nan"), float("nan"))
+    value, low, high = _reflected(plain, drawn[np.isfinite(drawn)], level, known)
     reference_value = float(known.value(before.columns(known).sum(axis=0)))
     sign = 1.0 if known.higher_is_better else -1.0
-    drop_low, drop_high = sorted(sign * (reference_value - end) for end in (float(low), float(high)))
+    drop_low, drop_high = sorted(sign * (reference_value - end) for end in (low, high))
     drop = sign * (reference_value - value)
     return Performance(
-        metric, "cbpe", value, float(low), float(high), level, len(p), reference_value, drop, drop_low, drop_high,
+        metric, "cbpe", value, low, high, level, len(p), reference_value, drop, drop_low, drop_high,
         severity_of_drop(drop / known.naive(before.truth)), ASSUMPTION,
     )  # fmt: skip
 
@@ -180,12 +179,47 @@ def _calibrated(
     found = np.empty_like(p)
     for c in range(first, p.shape[1]):
         isotonic = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
-        found[:, c] = isotonic.fit(reference[:, c], truth[:, c], sample_weight=weights).predict(p[:, c])
+        scores, labels, heights = _held_back(reference[:, c], truth[:, c], weights)
+        found[:, c] = isotonic.fit(scores, labels, sample_weight=heights).predict(p[:, c])
     if first:
         found[:, 0] = 1 - found[:, 1]
         return found
     total = found.sum(axis=1, keepdims=True)
     return np.where(total > 0, found / np.where(total > 0, total, 1), 1 / p.shape[1])
+
+
+def _held_back(
+    scores: NDArray[np.float64], truth: NDArray[np.float64], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Add a row of either class at both ends, as in the rule of succession.
+
+    The fit would otherwise run to 0 and 1 there, where a few rows of one class are all there is.
+    """
+    heard = weights > 0
+    ends = np.repeat([scores[heard].min(), scores[heard].max()], 2)
+    typical = weights[heard].mean()
+    return (
+        np.concatenate([scores, ends]),
+        np.concatenate([truth, [0.0, 1.0, 0.0, 1.0]]),
+        np.concatenate([weights, np.full(4, typical)]),
+    )
+
+
+def _reflected(
+    plain: float, drawn: NDArray[np.float64], level: float, metric: Metric
+) -> tuple[float, float, float]:
+    """Return the estimate, freed of its bias, and its interval.
+
+    A calibration is too sure of the rows that it was fitted to; one that is fitted to resampled rows is so once more, and
+    shows by how much.
+    """
+    if not len(drawn):
+        return plain, float("nan"), float("nan")
+    tail = (1 - level) / 2
+    most = 1.0 if metric.higher_is_better else np.inf  # all but the log-loss lie between 0 and 1
+    ends = 2 * plain - np.array([drawn.mean(), *np.quantile(drawn, [1 - tail, tail])])
+    value, low, high = np.clip(ends, 0.0, most).tolist()
+    return value, low, high
 
 
 def _expected(
