@@ -15,15 +15,6 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_rates_are_the_measured_ones():
-    measured = json.loads((ROOT / "benchmarks" / "results" / "rates.json").read_text())
-    assert measured["command"] in README
-    for case in [*measured["without_drift"], *measured["with_drift"]]:
-        figures = [case["rates"].get(name) for name in ("mlflow-drift", "Bonferroni KS", "any KS")]
-        cells = " | ".join("n/a" if figure is None else f"{figure:.3f}" for figure in figures)
-        assert f"| {case['case']} | {cells} |" in README
-
-
 def results(name):
     return json.loads((ROOT / "benchmarks" / "results" / name).read_text())
 
@@ -62,6 +53,24 @@ def window_lines():
             )
 
 
+def test_the_rates_are_the_measured_ones():
+    measured = json.loads((ROOT / "benchmarks" / "results" / "rates.json").read_text())
+    assert measured["command"] in README
+    for case in [*measured["without_drift"], *measured["with_drift"]]:
+        figures = [case["rates"].get(name) for name in ("mlflow-drift", "Bonferroni KS", "any KS")]
+        cells = " | ".join("n/a" if figure is None else f"{figure:.3f}" for figure in figures)
+        assert f"| {case['case']} | {cells} |" in README
+
+
+def speed_lines():
+    """Return the table of what a report costs, beside others."""
+    for window in results("detection_speed.json")["windows"]:
+        for tool, seconds in sorted(window["cpu_seconds"].items(), key=lambda item: item[1]["median"]):
+            ratio = window["ours_over_theirs"].get(tool, {}).get("median")
+            times = "" if ratio is None else f"{1 / ratio:.2g}"
+            yield f"| {window['window_rows']:,} | {tool} | {seconds['median']:.2f} | {times} |"
+
+
 def between_lines():
     """Return what recording costs after a request's worth of other work."""
     steps = results("between_requests.json")["steps"]
@@ -75,9 +84,10 @@ def between_lines():
         ("serving.json", serving_lines),
         ("window.json", window_lines),
         ("between_requests.json", between_lines),
+        ("detection_speed.json", speed_lines),
     ],
 )
-def test_the_recorders_figures_are_the_measured_ones(file, lines):
+def test_the_figures_are_the_measured_ones(file, lines):
     assert results(file)["command"] in README
     for line in lines():
         assert line in README, line

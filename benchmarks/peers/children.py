@@ -114,6 +114,7 @@ def serve(tools: Mapping[str, Callable[[], Tool]]) -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     tool: Tool | None = None
+    gc.freeze()  # what was imported need not be looked through before each measurement
     for line in sys.stdin:
         request = json.loads(line)
         answer: dict[str, Any] = {}
