@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from mlflow_drift.bucketing import count_below
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -119,7 +121,8 @@ class NumberCoder:
     def codes(self, column: pd.Series) -> NDArray[np.uint8]:
         """Return the code of every value of a column."""
         values = numbers(column, self.kind)
-        codes = (np.searchsorted(self.thresholds, values) + 1).astype(np.uint8)
+        codes = count_below(self.thresholds, values).astype(np.uint8)
+        codes += 1
         if values.dtype.kind == "f":
             codes[np.isnan(values)] = MISSING
         return codes

@@ -91,6 +91,6 @@ class Differences:
         """Return the differences for some labellings with equally many current blocks: (n_labellings, k)."""
         n, m = labels.shape[1], float(labels[0].sum())
         # The centred means sum to zero, so the reference's sum is the current one's negative.
-        sums: NDArray[np.float32] = labels.astype(np.float32) @ self._means
+        sums: NDArray[np.float32] = labels.astype(np.float32, copy=False) @ self._means
         sums *= np.float32(np.sqrt(n / (m * (n - m))))
         return sums

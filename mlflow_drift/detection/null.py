@@ -204,7 +204,7 @@ def _histogram_tables(
     at_once = max(2, CELLS_AT_ONCE // counts.shape[1])
     starts = [0, *range(1, len(labels), at_once)]
     for start, stop in itertools.pairwise([*starts, len(labels)]):
-        current = (labels[start:stop].astype(exact) @ factors).astype(np.float64)
+        current = (labels[start:stop].astype(exact, copy=False) @ factors).astype(np.float64)
         if start == 0:
             current = np.concatenate([current, _without_dependence(current, sketch, total, inflation)])
         others = total - current
