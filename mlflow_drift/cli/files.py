@@ -252,7 +252,8 @@ def read_table(file: Path) -> pd.DataFrame:
     from mlflow_drift.errors import DriftError
 
     readers: dict[str, Callable[[Path], pd.DataFrame]] = {".csv": _read_csv, ".parquet": pd.read_parquet}
-    readers |= dict.fromkeys(JSON_ENDINGS, lambda path: pd.read_json(path, lines=True))
+    # JSON says what is a text: "007" must not become a 7, nor a number named "created_at" a date.
+    readers |= dict.fromkeys(JSON_ENDINGS, lambda path: pd.read_json(path, lines=True, dtype=False))
     reader = readers.get(file.suffix.lower())
     if reader is None:
         raise _unknown_ending(file, readers)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mlflow_drift.cli.files import read_labels
+from mlflow_drift.cli.files import read_labels, read_table
 from mlflow_drift.errors import CorruptDataError, InvalidInputError
 
 
@@ -169,3 +169,12 @@ def test_misuse_names_the_option(tmp_path, name, content, says):
     with pytest.raises(InvalidInputError) as caught:
         read(written(tmp_path, name, content))
     assert says in str(caught.value)
+
+
+def test_a_table_of_json_lines_keeps_texts_texts_and_numbers_numbers(tmp_path):
+    records = [{"code": "007", "created_at": 1717171717, "date": "2020-01-01", "x": 1.5, "none": None}] * 2
+    table = read_table(written(tmp_path, "a.jsonl", "\n".join(map(json.dumps, records))))
+    assert table.drop(columns="none").to_dict("records") == [
+        {name: value for name, value in record.items() if name != "none"} for record in records
+    ]
+    assert table["none"].isna().all()
