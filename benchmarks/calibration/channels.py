@@ -48,12 +48,12 @@ NAMES = (
 Scores = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def likelihood_ratio(tilt: float) -> Callable[[Scores], Scores]:
+def tilted(tilt: float) -> Callable[[Scores], Scores]:
     return lambda scores: special.logsumexp(tilt * scores, axis=1)
 
 
 WAYS: dict[str, Callable[[Scores], Scores]] = {
-    **{f"likelihood ratio, tilt {tilt:g}": likelihood_ratio(tilt) for tilt in TILTS},
+    **{f"likelihood ratio, tilt {tilt:g}": tilted(tilt) for tilt in TILTS},
     "largest": lambda scores: scores.max(axis=1),
     "sum of positive": lambda scores: np.maximum(scores, 0).sum(axis=1),
     "sum of five": lambda scores: np.partition(scores, -min(5, scores.shape[1]), axis=1)[:, -5:].sum(axis=1),
@@ -84,7 +84,7 @@ def families(design: Design, number: int, permutations: int) -> tuple[Scores, li
 def verdicts(singles: Scores, others: list[Scores]) -> dict[str, bool]:
     """Return whether each way alarms."""
     found = {}
-    others_ranks = [stats.rankdata(-null._likelihood_ratio(scores), method="max") for scores in others]
+    others_ranks = [stats.rankdata(-null.likelihood_ratio(scores), method="max") for scores in others]
     for (way, combine), weight in itertools.product(WAYS.items(), WEIGHTS):
         ranks = [stats.rankdata(-combine(singles).round(9), method="max")]
         ranks += [ranked / weight for ranked in others_ranks]
