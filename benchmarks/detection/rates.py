@@ -1,6 +1,6 @@
 """How often a window is called drifted, with and without drift, by us and by peers, on the same rows.
 
-    python -m benchmarks.detection.rates [--windows 300] [--peers all] [--peer-seconds 5] [--only TEXT]
+    python -m benchmarks.detection.rates [--windows 300] [--first 0] [--peers all] [--peer-seconds 5] [--only TEXT]
 
 Every window comes with a reference of its own (5,000 and 1,000 rows). Ours and Alibi Detect, whose corrected tests are
 what a calibrated peer comes to, see all windows; others stop after --peer-seconds of CPU in a case, but not before
@@ -108,13 +108,13 @@ class Entry:
 
 
 def measure(
-    arena: Arena, design: Design, windows: int, peer_seconds: float, peer_windows: int
+    arena: Arena, design: Design, windows: range, peer_seconds: float, peer_windows: int
 ) -> dict[str, Any]:
     """Let every tool judge the windows of a case."""
     many = design.draw(0, n=10, m=10)[0].shape[1] > MOST_FEATURES
     taking_part = [one for one in arena.contenders if one.label in FULL or not many]
     entries = {one.label: Entry() for one in taking_part}
-    for number in track(range(windows), description=design.name, transient=True):
+    for number in track(windows, description=design.name, transient=True):
         with arena.files(*design.draw(number)) as (reference, window):
             for one in taking_part:
                 entry = entries[one.label]
@@ -187,26 +187,38 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--windows", type=int, default=300)
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first window: others are fresh ones"
+    )
     parser.add_argument("--peers", default="all", help='comma-separated, "all" or "none"')
     parser.add_argument("--peer-seconds", type=float, default=5.0)
     parser.add_argument("--peer-windows", type=int, default=5)
-    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument(
+        "--only", default="", help='cases whose name contains one of these, as "lognormal;discrete"'
+    )
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the peers' environments are")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/detection_rates.json"))
     arguments = parser.parse_args()
-    designs = [one for one in (*WITHOUT_DRIFT, *WITH_DRIFT) if arguments.only in one.name]
+    designs = [
+        one
+        for one in (*WITHOUT_DRIFT, *WITH_DRIFT)
+        if any(part in one.name for part in arguments.only.split(";"))
+    ]
     if not designs:
         parser.error(f"no case's name contains {arguments.only!r}")
     before = (
         json.loads(arguments.out.read_text())["cases"] if arguments.only and arguments.out.exists() else []
     )
     cases = {case["case"]: case for case in before}
+    windows = range(arguments.first, arguments.first + arguments.windows)
     command = f"python -m benchmarks.detection.rates --windows {arguments.windows} --peer-seconds {arguments.peer_seconds:g}"
+    if arguments.first:
+        command += f' --first {arguments.first} --peers {arguments.peers} --only "{arguments.only}"'
     head = about(command) | {"nominal": ALPHA, "reference_rows": REFERENCE, "window_rows": WINDOW}
     with Arena(CONTENDERS, chosen_peers(arguments.peers), arguments.folder) as arena:
         for design in designs:
             cases[design.name] = measure(
-                arena, design, arguments.windows, arguments.peer_seconds, arguments.peer_windows
+                arena, design, windows, arguments.peer_seconds, arguments.peer_windows
             )
             beside_best(cases)
             in_order = [cases[one.name] for one in (*WITHOUT_DRIFT, *WITH_DRIFT) if one.name in cases]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mlflow_drift.assessment.answers import Answers, as_probabilities, codes_in
-from mlflow_drift.assessment.metrics import CLASSIFICATION, Metric
+from mlflow_drift.answers import Answers, as_probabilities, codes_in
 from mlflow_drift.assessment.overlap import density_ratio, too_far
 from mlflow_drift.assessment.performance import Performance, block_counts, block_sums, severity_of_drop
 from mlflow_drift.errors import invalid
 from mlflow_drift.inputs import as_labels, check_alpha, check_count
+from mlflow_drift.metrics import CLASSIFICATION, Metric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mlflow_drift.assessment.answers import Answers, as_numbers
+from mlflow_drift.answers import Answers, as_numbers
 from mlflow_drift.assessment.design import ordinal
-from mlflow_drift.assessment.metrics import REGRESSION
 from mlflow_drift.assessment.overlap import density_ratio, too_far
 from mlflow_drift.assessment.performance import Performance, block_sums, severity_of_drop
 from mlflow_drift.errors import invalid
 from mlflow_drift.inputs import check_alpha, check_count
+from mlflow_drift.metrics import REGRESSION
 from mlflow_drift.reference import kind_of
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
-from mlflow_drift.assessment.answers import Answers, classes_of
-from mlflow_drift.assessment.metrics import CLASSIFICATION, REGRESSION, Metric, metric_named
+from mlflow_drift.answers import Answers, classes_of
 from mlflow_drift.findings import Performance
 from mlflow_drift.inputs import as_labels, check_alpha, check_count
+from mlflow_drift.metrics import CLASSIFICATION, REGRESSION, Metric, metric_named
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from mlflow_drift.assessment.metrics import CLASSIFICATION, METRICS
 from mlflow_drift.assessment.performance import measure_performance
 from mlflow_drift.errors import InvalidInputError
+from mlflow_drift.metrics import CLASSIFICATION, METRICS
 from mlflow_drift.values import to_plain
 
 

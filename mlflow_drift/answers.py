@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mlflow_drift.assessment.metrics import Metric
 from mlflow_drift.errors import invalid
 from mlflow_drift.inputs import as_labels
+from mlflow_drift.metrics import Metric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
