@@ -17,7 +17,7 @@ CELLS_AT_ONCE = 1 << 22
 
 
 def bca_interval(
-    scores: PairedScores, *, level: float = 0.95, draws: int = 2000, seed: int = 0
+    scores: PairedScores, *, level: float = 0.95, draws: int | None = None, seed: int = 0
 ) -> tuple[float, float]:
     """Return an interval of how much better the challenger is.
 
@@ -27,8 +27,8 @@ def bca_interval(
         As :func:`~mlflow_drift.validation.scores.paired_scores` returns.
     level : float in (0, 1)
         How often the interval holds the truth.
-    draws : int
-        Bootstrap samples of blocks of rows.
+    draws : int, optional
+        Bootstrap samples of blocks of rows; default: 2,000, or 1,000 where the metric must be computed anew for each.
     seed : int
         Seeds them.
 
@@ -52,6 +52,8 @@ def bca_interval(
     Efron, Better bootstrap confidence intervals, JASA 82(397), 1987. Künsch, The jackknife and the bootstrap for general
     stationary observations, Annals of Statistics 17(3), 1989.
     """
+    if draws is None:
+        draws = 2000 if scores.by_sums else 1000
     level, draws, n = check_alpha(level, "level"), check_count(draws, "draws", 100), scores.n_blocks
     if n < FEWEST_BLOCKS:
         raise invalid(

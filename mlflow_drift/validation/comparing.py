@@ -2,21 +2,22 @@
 
 Four conditions, each valid at every look, so one may compare again whenever more labels have come in:
 
-- *significance*: a sign e-process on who wins the rows on which the two differ;
-- *improvement*: the primary metric (accuracy, or mean absolute error) is better;
+- *significance*: a sign e-process on who wins the rows on which the two differ; for any other metric than accuracy and
+  mean absolute error, or if asked for, a test that is made once, on the first rows, of a number declared beforehand;
+- *improvement*: the primary metric is better;
 - *no critical regression*: the loss is shown to stay below 2 % on each critical metric. On accuracy (and on each
   class's recall, if asked for) by betting where rows are independent, by an asymptotic confidence sequence of block
   means where they are not; on balanced accuracy and on the mean absolute error (relative to the champion's) by the
   confidence sequence always;
 - *samples*: at least 1,000 rows.
 
-PASS if all hold. FAIL if it is shown that the challenger is worse, or that it loses more than 2 % on a critical metric.
-INCONCLUSIVE otherwise: keep collecting.
+PASS if all hold. FAIL if it is shown that the challenger is worse, or that it loses more than 2 % on a critical metric,
+or if the only look did not show that it is better. INCONCLUSIVE otherwise: keep collecting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,8 @@ from mlflow_drift.inputs import check_alpha, check_count
 from mlflow_drift.validation.critical import Critical, critical_metrics
 from mlflow_drift.validation.dependence import block_length_of
 from mlflow_drift.validation.pairs import Pairs, pair
-from mlflow_drift.validation.sequential import anytime_p, block_sums, sign_e_process, sign_log_e
+from mlflow_drift.validation.scores import paired_scores
+from mlflow_drift.validation.superiority import TESTS, Superiority, at_declared_rows, sequentially
 from mlflow_drift.values import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
-LARGEST_LOG = 700.0  # e-values are shown as floats: exp(700) is as good as certain
+SEQUENTIAL = {"classification": "accuracy", "regression": "mae"}
+"""Metrics for which who wins a row is all that counts."""
 
 
 def compare(
@@ -43,12 +46,20 @@ def compare(
     champion_predictions: ArrayLike,
     challenger_predictions: ArrayLike,
     *,
+    metric: str | Callable[[Any, Any], float] | None = None,
+    higher_is_better: bool = True,
+    test: str | None = None,
+    declared_n: int | None = None,
+    champion_probabilities: ArrayLike | None = None,
+    challenger_probabilities: ArrayLike | None = None,
+    classes: Sequence[Any] | None = None,
     alpha: float = 0.05,
     min_samples: int = 1000,
     critical_regression: float = 0.02,
     metrics: Sequence[str] | None = None,
     task: str | None = None,
     block_length: int | None = None,
+    seed: int = 0,
     name: str | None = None,
     version: str | None = None,
     champion_version: str | None = None,
@@ -60,6 +71,20 @@ def compare(
     ----------
     y_true, champion_predictions, challenger_predictions : array-likes of n labels or numbers, in time order
         Outcomes, and what either model predicted for the same rows.
+    metric : str or callable, optional
+        The primary metric: "accuracy", "f1", "precision", "recall", "auc", "log_loss", "mae", "mse", "rmse", "r2", the
+        name of a scikit-learn scorer, or ``metric(labels, predictions)``. Default: accuracy, or mean absolute error.
+    higher_is_better : bool
+        Of a callable.
+    test : {"sequential", "permutation", "mcnemar", "mcnemar mid-p"}, optional
+        "sequential" may be looked at whenever rows come in; the others are made once, on the first ``declared_n`` rows.
+        Default: "sequential" for accuracy and mean absolute error, "permutation" for any other metric.
+    declared_n : int, optional
+        Rows of the only look, declared before the first; default: ``min_samples``.
+    champion_probabilities, challenger_probabilities : array-likes of shape (n, k), or (n,), optional
+        For metrics that need them.
+    classes : sequence of k labels, optional
+        In the order of the probabilities' columns; default: the labels seen, sorted.
     alpha : float in (0, 1)
         Chance of passing a challenger that is not better, over all looks together.
     min_samples : int
@@ -74,6 +99,8 @@ def compare(
         Default: classification if the outcomes are texts, booleans or at most 20 whole numbers.
     block_length : int, optional
         Rows whose outcomes hang together and are counted as one. Default: from the autocorrelation of wins and losses.
+    seed : int
+        Seeds permutations and bootstrap.
     name, version, champion_version : str, optional
         What is compared, for the evidence.
     source : mapping, optional
@@ -83,7 +110,8 @@ def compare(
     -------
     Verdict
         ``metrics`` holds champion, challenger, difference (above 0: better), wins, losses, n, block_length, e_value,
-        reverse_e_value, each critical metric's figures and, where INCONCLUSIVE and foreseeable,
+        reverse_e_value (of the sequential test), declared_n, difference_low and difference_high (95 %, BCa; of those
+        that are made once), each critical metric's figures and, where INCONCLUSIVE and foreseeable,
         expected_more_samples.
 
     Raises
@@ -117,10 +145,38 @@ def compare(
             "Pass more rows or shorter blocks.",
         )
     tests, notes = critical_metrics(pairs, metrics, margin=margin, alpha=alpha, block_length=length)
-    judgement = _Judgement.of(pairs, tests, alpha=alpha, min_samples=min_samples, block_length=length)
+    chosen, test = _chosen(metric, test, pairs.task)
+    if test == "sequential":
+        better = sequentially(pairs, length, alpha)
+    else:
+        declared = min_samples if declared_n is None else check_count(declared_n, "declared_n")
+        first = slice(min(declared, len(pairs)))
+        scores = paired_scores(
+            *(np.asarray(part)[first] for part in (y_true, champion_predictions, challenger_predictions)),
+            metric=chosen,
+            higher_is_better=higher_is_better,
+            champion_probabilities=_first(
+                champion_probabilities, len(pairs), first, "champion_probabilities"
+            ),
+            challenger_probabilities=_first(
+                challenger_probabilities, len(pairs), first, "challenger_probabilities"
+            ),
+            classes=classes,
+            block_length=min(length, declared),
+        )
+        better = at_declared_rows(
+            test,
+            pairs.first(first.stop),
+            scores,
+            declared=declared,
+            n=len(pairs),
+            block_length=min(length, declared),
+            seed=seed,
+        )
+    judgement = _Judgement(pairs, better, tests, alpha=alpha, min_samples=min_samples, block_length=length)
     return Verdict(
         outcome=judgement.outcome,
-        p_value=judgement.p_value,
+        p_value=better.p_value,
         metrics=judgement.figures(),
         reasons=judgement.reasons(notes),
         n_samples=len(pairs),
@@ -131,53 +187,58 @@ def compare(
     )
 
 
+def _chosen(
+    metric: str | Callable[[Any, Any], float] | None, test: str | None, task: str
+) -> tuple[str | Callable[[Any, Any], float], str]:
+    """Return the primary metric and its test."""
+    natural = SEQUENTIAL[task]
+    metric = natural if metric is None else metric
+    test = ("sequential" if metric == natural else "permutation") if test is None else test
+    if test not in TESTS:
+        raise invalid("test", f"must be one of {', '.join(TESTS)}", repr(test), "Choose one.")
+    named = metric if isinstance(metric, str) else getattr(metric, "__name__", "a callable")
+    if test == "sequential" and metric != natural:
+        raise invalid("test", f'must not be "sequential" for {named}', repr(test), 'Choose "permutation".')
+    if test.startswith("mcnemar") and metric != "accuracy":
+        raise invalid("test", f'may be "{test}" for accuracy alone', f"{named}", 'Choose "permutation".')
+    return metric, test
+
+
+def _first(values: Any, n: int, first: slice, parameter: str) -> Any:
+    if values is None:
+        return None
+    array = np.asarray(values)
+    if array.ndim == 0 or len(array) != n:
+        raise invalid(
+            parameter, f"must have one row for each of the {n}", f"shape {array.shape}", "Align them."
+        )
+    return array[first]
+
+
 @dataclass(frozen=True, slots=True)
 class _Judgement:
     """All conditions of one comparison."""
 
     pairs: Pairs
+    better: Superiority
     tests: tuple[Critical, ...]
     alpha: float
     min_samples: int
     block_length: int
-    wins: int
-    losses: int
-    log_e: float
-    reverse_log_e: float
-    p_value: float
-    reverse_p_value: float
-
-    @classmethod
-    def of(
-        cls, pairs: Pairs, tests: tuple[Critical, ...], *, alpha: float, min_samples: int, block_length: int
-    ) -> _Judgement:
-        signs = np.sign(block_sums(pairs.signs, block_length))
-        path, reverse = sign_e_process(signs), sign_e_process(-signs)
-        return cls(
-            pairs=pairs,
-            tests=tests,
-            alpha=alpha,
-            min_samples=min_samples,
-            block_length=block_length,
-            wins=int((signs > 0).sum()),
-            losses=int((signs < 0).sum()),
-            log_e=float(path.max()),
-            reverse_log_e=float(reverse.max()),
-            p_value=float(anytime_p(path)[-1]),
-            reverse_p_value=float(anytime_p(reverse)[-1]),
-        )
 
     @property
     def significant(self) -> bool:
-        return self.p_value < self.alpha
+        return self.better.p_value < self.alpha
 
     @property
     def improved(self) -> bool:
-        return self.pairs.difference > 0
+        return self.better.difference > 0
 
     @property
     def outcome(self) -> Outcome:
-        if self.reverse_p_value < self.alpha or any(test.lost for test in self.tests):
+        if self.better.reverse_p_value < self.alpha or any(test.lost for test in self.tests):
+            return Outcome.FAIL
+        if self.better.spent and not (self.significant and self.improved):
             return Outcome.FAIL
         enough = len(self.pairs) >= self.min_samples
         if self.significant and self.improved and enough and all(test.kept for test in self.tests):
@@ -186,15 +247,12 @@ class _Judgement:
 
     def figures(self) -> dict[str, float]:
         figures = {
-            "champion": self.pairs.champion,
-            "challenger": self.pairs.challenger,
-            "difference": self.pairs.difference,
-            "wins": float(self.wins),
-            "losses": float(self.losses),
+            "champion": self.better.champion,
+            "challenger": self.better.challenger,
+            "difference": self.better.difference,
+            **self.better.figures,
             "n": float(len(self.pairs)),
             "block_length": float(self.block_length),
-            "e_value": float(np.exp(min(self.log_e, LARGEST_LOG))),
-            "reverse_e_value": float(np.exp(min(self.reverse_log_e, LARGEST_LOG))),
         }
         for test in self.tests:
             figures.update(test.figures())
@@ -209,23 +267,13 @@ class _Judgement:
             return None
         n = len(self.pairs)
         growth = [
-            self._growth_for_significance(),
+            self.better.growth,
             *(test.growth() for test in self.tests),
             self.min_samples / n,
         ]
-        if not self.improved or any(factor is None for factor in growth):
+        if not (self.improved or self.better.waiting) or any(factor is None for factor in growth):
             return None
         return max(1, round((max(factor for factor in growth if factor is not None) - 1) * n))
-
-    def _growth_for_significance(self) -> float | None:
-        """Return by what factor the rows must grow, at this rate of wins, for the e-value to reach 1/alpha."""
-        if self.significant:
-            return 1.0
-        if self.wins <= self.losses:
-            return None
-        factors = np.geomspace(1, 1000, 400)
-        enough = sign_log_e(factors * self.wins, factors * self.losses) > -np.log(self.alpha)
-        return float(factors[np.argmax(enough)]) if enough.any() else None
 
     def reasons(self, notes: tuple[str, ...]) -> tuple[str, ...]:
         enough = f"There are {len(self.pairs):,} rows, of the at least {self.min_samples:,} needed."
@@ -239,20 +287,16 @@ class _Judgement:
         )
 
     def _say_significance(self) -> str:
-        n, what = len(self.pairs), "rows" if self.block_length == 1 else f"blocks of {self.block_length} rows"
-        if not np.any(self.pairs.signs):
-            return f"The two did equally well on all {n:,} rows, so there is nothing to tell them apart by."
-        won = f"The challenger won {self.wins:,} and lost {self.losses:,} {what}"
-        if self.reverse_p_value < self.alpha:
-            return f"{won}: it is worse (p = {self.reverse_p_value:.2g}, below {self.alpha:g})."
-        if self.significant:
-            return f"{won}: it is better (p = {self.p_value:.2g}, below {self.alpha:g})."
-        return f"{won}: that may be chance (p = {self.p_value:.2g}, not below {self.alpha:g})."
+        if not np.any(self.pairs.signs) and self.better.difference == 0:
+            return f"The two did equally well on all {len(self.pairs):,} rows, so there is nothing to tell them apart by."
+        return self.better.sentence(self.alpha)
 
     def _say_improvement(self) -> str:
-        pairs = self.pairs
+        better = self.better
         verb = "improved" if self.improved else "did not improve"
-        return f"The {pairs.metric} {verb}: champion {pairs.champion:.4g}, challenger {pairs.challenger:.4g}."
+        return (
+            f"The {better.metric} {verb}: champion {better.champion:.4g}, challenger {better.challenger:.4g}."
+        )
 
     def _say_more(self) -> tuple[str, ...]:
         if self.outcome is not Outcome.INCONCLUSIVE:

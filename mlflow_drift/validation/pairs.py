@@ -44,6 +44,10 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.gains)
 
+    def first(self, n: int) -> Pairs:
+        """Return the first rows."""
+        return Pairs(self.task, self.gains[:n], self.champion_losses[:n], self.labels.iloc[:n])
+
     @property
     def signs(self) -> NDArray[np.float64]:
         """+1 where the challenger won the row, -1 where it lost, 0 for a tie."""

@@ -18,9 +18,11 @@ from mlflow_drift.validation.scores import PairedScores
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["gain", "paired_permutation"]
+__all__ = ["gain", "p_values_by_swaps", "paired_permutation"]
 
 ALTERNATIVES = ("greater", "less", "two-sided")
+MANY, SOME = 9999, 1999
+"""Permutations where they cost little, and where the metric must be computed anew for each."""
 CELLS_AT_ONCE = 1 << 22
 ROUNDING = 1e-12
 """Relative difference of sums that are equal but for the order in which they were taken."""
@@ -34,7 +36,7 @@ def gain(
 
 
 def paired_permutation(
-    scores: PairedScores, *, alternative: str = "greater", permutations: int = 9999, seed: int = 0
+    scores: PairedScores, *, alternative: str = "greater", permutations: int | None = None, seed: int = 0
 ) -> float:
     """Return the p-value of "the two models are alike".
 
@@ -44,8 +46,9 @@ def paired_permutation(
         As :func:`~mlflow_drift.validation.scores.paired_scores` returns.
     alternative : {"greater", "less", "two-sided"}
         "greater": the challenger is better.
-    permutations : int
-        Random ones; all of them where there are no more.
+    permutations : int, optional
+        Random ones; all of them where there are no more. Default: 9,999, or 1,999 where the metric must be computed anew
+        for each.
     seed : int
         Seeds them.
 
@@ -66,11 +69,20 @@ def paired_permutation(
     ----------
     Fisher, The Design of Experiments, 1935; Good, Permutation, Parametric and Bootstrap Tests of Hypotheses, 2005.
     """
-    permutations = check_count(permutations, "permutations")
     if alternative not in ALTERNATIVES:
         raise invalid(
             "alternative", f"must be one of {', '.join(ALTERNATIVES)}", repr(alternative), "Choose one."
         )
+    return p_values_by_swaps(scores, permutations=permutations, seed=seed)[alternative]
+
+
+def p_values_by_swaps(
+    scores: PairedScores, *, permutations: int | None = None, seed: int = 0
+) -> dict[str, float]:
+    """Return the p-values of all alternatives; parameters are those of :func:`paired_permutation`."""
+    if permutations is None:
+        permutations = MANY if scores.by_sums else SOME
+    permutations = check_count(permutations, "permutations")
     observed = float(gain(scores, *scores.swapped(np.zeros((1, scores.n_blocks), dtype=bool)))[0])
     if not np.isfinite(observed):
         raise invalid(
@@ -82,12 +94,13 @@ def paired_permutation(
     drawn = drawn[np.isfinite(drawn)]
     slack = ROUNDING * max(1.0, float(np.abs(drawn).max(initial=abs(observed))))
     reached = {
-        "greater": drawn >= observed - slack,
-        "less": drawn <= observed + slack,
-        "two-sided": np.abs(drawn) >= abs(observed) - slack,
-    }[alternative]
-    complete = _all_at_once(scores.n_blocks, permutations)
-    return float(reached.mean()) if complete else float((1 + reached.sum()) / (1 + len(drawn)))
+        "greater": np.sum(drawn >= observed - slack),
+        "less": np.sum(drawn <= observed + slack),
+        "two-sided": np.sum(np.abs(drawn) >= abs(observed) - slack),
+    }
+    # Where all swaps were made, the observed one is among them.
+    more = 0 if _all_at_once(scores.n_blocks, permutations) else 1
+    return {side: float((more + k) / (more + len(drawn))) for side, k in reached.items()}
 
 
 def _all_at_once(n_blocks: int, permutations: int) -> bool:

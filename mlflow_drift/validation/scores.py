@@ -42,6 +42,10 @@ class PairedScores(Protocol):
         """Which way is up."""
 
     @property
+    def by_sums(self) -> bool:
+        """Whether thousands of values cost little."""
+
+    @property
     def n_blocks(self) -> int:
         """Blocks of rows that are swapped, drawn or left out together."""
 
@@ -62,6 +66,7 @@ class _Summed:
     value: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     champion: NDArray[np.float64]
     challenger: NDArray[np.float64]
+    by_sums = True
 
     @property
     def n_blocks(self) -> int:
@@ -91,6 +96,7 @@ class _Called:
     champion: NDArray[Any]
     challenger: NDArray[Any]
     starts: NDArray[np.int64]
+    by_sums = False
 
     @property
     def n_blocks(self) -> int:

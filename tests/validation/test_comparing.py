@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from mlflow_drift.errors import InvalidInputError
 from mlflow_drift.validation.comparing import compare
@@ -270,3 +271,79 @@ def test_texts_and_infinities_are_no_regression() -> None:
     y = np.linspace(0, 1, 40)
     with pytest.raises(InvalidInputError, match="champion_predictions: must be finite"):
         compare(y, np.where(y == 0, np.inf, y), y)
+
+
+def probabilities(n: int, seed: int, *noise: float) -> tuple[Any, list[Any]]:
+    """Labels and some models' probabilities of the second class, the less noisy the better."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, n)
+    return y, [1 / (1 + np.exp(-3 * (y - 0.5 + scale * rng.normal(size=n)))) for scale in noise]
+
+
+@pytest.mark.parametrize("metric", ["auc", "log_loss", "roc_auc", "neg_log_loss", "f1", "f1_macro"])
+def test_any_metric_decides_at_the_declared_rows(metric: str) -> None:
+    y, (a, b) = probabilities(3000, 0, 1.0, 0.6)
+    given = {"champion_probabilities": a, "challenger_probabilities": b}
+    verdict = compare(y, a > 0.5, b > 0.5, metric=metric, declared_n=2000, task="classification", **given)
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.metrics["declared_n"] == 2000
+    assert verdict.metrics["difference_low"] > 0
+    assert abs(verdict.metrics["challenger"] - verdict.metrics["champion"]) == pytest.approx(
+        verdict.metrics["difference"]
+    )
+    assert (
+        f"The {metric} over the first 2,000 rows was compared under random swaps of rows"
+        in verdict.reasons[0]
+    )
+
+
+def test_the_only_look_is_waited_for_and_does_not_change_with_more_rows() -> None:
+    y, a, b = duel(4000, 0.02, 1)
+    waiting = compare(y[:900], a[:900], b[:900], test="mcnemar", declared_n=1500)
+    assert waiting.outcome is Outcome.INCONCLUSIVE
+    assert waiting.metrics["expected_more_samples"] >= 600
+    assert waiting.reasons[0] == "The test is made once, at 1,500 rows, and there are 900 so far."
+    looks = [compare(y[:n], a[:n], b[:n], test="mcnemar", declared_n=1500) for n in (1500, 2500, 4000)]
+    assert len({look.p_value for look in looks}) == 1
+
+
+@pytest.mark.parametrize("test", ["permutation", "mcnemar", "mcnemar mid-p"])
+def test_equal_challengers_pass_at_the_nominal_rate_though_one_looks_again_and_again(test: str) -> None:
+    passed = 0
+    for seed in range(60):
+        y, a, b = duel(1600, 0.0, 1000 + seed)
+        looks = [
+            compare(
+                y[:n], a[:n], b[:n], test=test, metric="accuracy", declared_n=800, min_samples=800,
+                critical_regression=0.5, block_length=1,
+            )
+            for n in (600, 800, 1600)
+        ]  # fmt: skip
+        passed += any(look.outcome is Outcome.PASS for look in looks)
+        assert looks[1].outcome is not Outcome.INCONCLUSIVE  # the only look decides
+    assert passed <= 8  # a true .05 does not exceed that with probability .99
+
+
+def test_mcnemars_p_value_is_statsmodels() -> None:
+    y, a, b = duel(1200, 0.02, 3)
+    table = [[0, np.sum((b == y) & (a != y))], [np.sum((a == y) & (b != y)), 0]]
+    p_value = compare(y, a, b, test="mcnemar", declared_n=1200, block_length=1).p_value
+    wins, losses = table[0][1], table[1][0]
+    assert p_value == pytest.approx(stats.binomtest(wins, wins + losses, alternative="greater").pvalue)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"test": "t"}, "test: must be one of sequential"),
+        ({"metric": "f1", "test": "sequential"}, 'test: must not be "sequential" for f1'),
+        ({"metric": "f1", "test": "mcnemar"}, "for accuracy alone"),
+        ({"metric": "auc"}, "probabilities: must be given for auc"),
+        ({"metric": "auc", "champion_probabilities": [0.1]}, "champion_probabilities: must have one row"),
+        ({"test": "mcnemar", "declared_n": 0}, "declared_n"),
+        ({"metric": "speed"}, "metric: must be one of accuracy"),
+    ],
+)
+def test_tests_that_do_not_fit_are_refused(arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidInputError, match=says):
+        compare(*duel(1000, 0.0, 0), **arguments)
