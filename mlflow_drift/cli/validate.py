@@ -11,6 +11,8 @@ from mlflow_drift.cli.output import FINE, FOUND, command, show_json
 
 __all__ = ["validate"]
 
+TESTS = ("sequential", "permutation", "mcnemar", "mcnemar mid-p")
+
 
 @click.command()
 @click.argument("name")
@@ -24,6 +26,16 @@ __all__ = ["validate"]
     help="Rows with labels (.csv, .parquet, .jsonl) [default: recorded and labelled requests].",
 )
 @click.option("--label-column", default="label", show_default=True, help="Column of the labels in --data.")
+@click.option(
+    "--metric",
+    help="Primary metric: accuracy, f1, auc, rmse, …, or a scikit-learn scorer [default: accuracy, or mae].",
+)
+@click.option(
+    "--test",
+    type=click.Choice(TESTS),
+    help="sequential may be repeated; the others look once [default: by the metric].",
+)
+@click.option("--declared-n", type=int, help="Rows of the only look [default: --min-samples].")
 @click.option("--min-samples", default=1000, show_default=True, help="Rows below which nothing passes.")
 @command
 def validate(
@@ -32,6 +44,9 @@ def validate(
     champion: str,
     data: Path | None,
     label_column: str,
+    metric: str | None,
+    test: str | None,
+    declared_n: int | None,
     min_samples: int,
     as_json: bool,
 ) -> int:
@@ -48,7 +63,16 @@ def validate(
     pair = None
     if data is not None:
         pair = without_column(read_table(data), label_column, "--label-column", data)
-    verdict = mlflow_drift.validate(name, challenger, champion, pair, min_samples=min_samples)
+    verdict = mlflow_drift.validate(
+        name,
+        challenger,
+        champion,
+        pair,
+        metric=metric,
+        test=test,
+        declared_n=declared_n,
+        min_samples=min_samples,
+    )
     if as_json:
         show_json(verdict)
     else:

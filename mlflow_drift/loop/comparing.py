@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import mlflow
@@ -14,11 +15,20 @@ from mlflow_drift.errors import InvalidInputError, invalid
 from mlflow_drift.hooks import announce
 from mlflow_drift.inputs import as_frame, as_labels, check_name, match_columns
 from mlflow_drift.loop.restoring import cast, require_values, restored
-from mlflow_drift.models import digest, download, find_version, load_predictor, load_profile, trained_until
+from mlflow_drift.models import (
+    digest,
+    download,
+    find_version,
+    load_native,
+    load_predictor,
+    load_profile,
+    trained_until,
+)
 from mlflow_drift.recording.windows import read_window
 from mlflow_drift.registry.evidence import leave_evidence
 from mlflow_drift.tensors import Tensor, describe, is_tensor, unframed
 from mlflow_drift.validation.comparing import compare
+from mlflow_drift.validation.scores import needs_probabilities
 from mlflow_drift.values import Verdict, Window
 
 __all__ = ["labelled_since_training", "validate"]
@@ -30,6 +40,10 @@ def validate(
     champion: str | int = "champion",
     data: tuple[Any, Any] | None = None,
     *,
+    metric: str | Callable[[Any, Any], float] | None = None,
+    higher_is_better: bool = True,
+    test: str | None = None,
+    declared_n: int | None = None,
     alpha: float = 0.05,
     min_samples: int = 1000,
     critical_regression: float = 0.02,
@@ -48,6 +62,16 @@ def validate(
         Rows and labels that neither model was trained on, in time order. Where a model answers one score a class,
         as networks do, and the labels are the classes' numbers, the largest score is its answer. By default the recorded and
         labelled requests that are newer than the challenger's training rows.
+    metric : str or callable, optional
+        The primary metric: "accuracy", "f1", "precision", "recall", "auc", "log_loss", "mae", "mse", "rmse", "r2", the
+        name of a scikit-learn scorer, or ``metric(labels, predictions)``. Default: accuracy, or mean absolute error.
+    higher_is_better : bool
+        Of a callable.
+    test : {"sequential", "permutation", "mcnemar", "mcnemar mid-p"}, optional
+        "sequential" may be looked at whenever rows come in; the others are made once, on the first ``declared_n`` rows.
+        Default: "sequential" for accuracy and mean absolute error, "permutation" for any other metric.
+    declared_n : int, optional
+        Rows of the only look, declared before the first; default: ``min_samples``.
     alpha : float in (0, 1)
         Rate at which a challenger that is no better may pass, however often it is validated.
     min_samples : int
@@ -81,10 +105,16 @@ def validate(
     new_uri, old_uri = f"models:/{name}/{new.version}", f"models:/{name}/{old.version}"
     window = _recorded(name, str(new.version), settings) if data is None else _given(data, old_uri)
     assert window.labels is not None
+    asked = _probabilities(old_uri, new_uri, window) if needs_probabilities(metric) else {}
     verdict = compare(
         window.labels,
         _predict(old_uri, window),
         _predict(new_uri, window),
+        metric=metric,
+        higher_is_better=higher_is_better,
+        test=test,
+        declared_n=declared_n,
+        **asked,
         alpha=alpha,
         min_samples=min_samples,
         critical_regression=critical_regression,
@@ -149,10 +179,45 @@ def _predict(model_uri: str, window: Window) -> Any:
         rows = _as_declared(window.features, predictor.metadata.get_input_schema())
         return _decided(predictor.predict(rows), window.labels)
     except Exception as error:
-        raise InvalidInputError(
-            f"{model_uri}: must answer the {len(window)} validation rows; {type(error).__name__}: {_short(error)} "
-            "Check the model's signature against the rows."
-        ) from error
+        raise _cannot_answer(model_uri, window, error) from error
+
+
+def _cannot_answer(model_uri: str, window: Window, error: Exception) -> InvalidInputError:
+    return InvalidInputError(
+        f"{model_uri}: must answer the {len(window)} validation rows; {type(error).__name__}: {_short(error)} "
+        "Check the model's signature against the rows."
+    )
+
+
+def _probabilities(champion_uri: str, challenger_uri: str, window: Window) -> dict[str, Any]:
+    """Return both models' probabilities of the same classes, for those metrics that look at them."""
+    both = [_probabilities_of(uri, window) for uri in (champion_uri, challenger_uri)]
+    known = both[0].columns.union(both[1].columns)
+    # What a model has never met it holds impossible.
+    champion, challenger = (table.reindex(columns=known, fill_value=0.0).to_numpy() for table in both)
+    return {
+        "champion_probabilities": champion,
+        "challenger_probabilities": challenger,
+        "classes": known.tolist(),
+    }
+
+
+def _probabilities_of(model_uri: str, window: Window) -> pd.DataFrame:
+    model = load_native(model_uri)
+    if not hasattr(model, "predict_proba"):
+        raise invalid(
+            "metric",
+            "must be one of predictions for a model without predict_proba",
+            f"{type(model).__name__} in {model_uri}",
+            'Choose e.g. "f1", or "accuracy".',
+        )
+    rows = _as_declared(window.features, load_predictor(model_uri).metadata.get_input_schema())
+    if isinstance(rows, pd.DataFrame) and getattr(model, "feature_names_in_", None) is None:
+        rows = rows.to_numpy()
+    try:
+        return pd.DataFrame(model.predict_proba(rows), columns=pd.Index(model.classes_))
+    except Exception as error:
+        raise _cannot_answer(model_uri, window, error) from error
 
 
 def _decided(answer: Any, labels: Any) -> Any:

@@ -20,7 +20,7 @@ from mlflow_drift.metrics import METRICS, REGRESSION, Metric
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["PairedScores", "paired_scores"]
+__all__ = ["PairedScores", "needs_probabilities", "paired_scores"]
 
 Values = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
 """The champion's and the challenger's."""
@@ -194,6 +194,21 @@ def paired_scores(
     return _of_scorer(metric, y_true, given, classes, length)
 
 
+def needs_probabilities(metric: str | Callable[[Any, Any], float] | None) -> bool:
+    """Say whether a metric looks at probabilities instead of predictions.
+
+    Examples
+    --------
+    >>> needs_probabilities("auc"), needs_probabilities("neg_log_loss"), needs_probabilities("f1_macro")
+    (True, True, False)
+    """
+    if metric is None or callable(metric):
+        return False
+    if metric in METRICS:
+        return METRICS[metric].from_probabilities
+    return bool(_scorer(metric)._response_method != "predict")
+
+
 def _starts(n: int, length: int) -> NDArray[np.int64]:
     return np.arange(0, n, length)
 
@@ -231,16 +246,7 @@ def _of_scorer(
     name: str, y_true: Any, given: Any, classes: Sequence[Any] | None, length: int
 ) -> PairedScores:
     """Return the metric of a scikit-learn scorer: the function in it, of the answers that it would ask a model for."""
-    from sklearn.metrics import get_scorer, get_scorer_names
-
-    if name not in get_scorer_names():
-        raise invalid(
-            "metric",
-            f"must be one of {', '.join(METRICS)}, the name of a scikit-learn scorer, or a callable",
-            repr(name),
-            "Choose one of them.",
-        )
-    scorer: Any = get_scorer(name)
+    scorer = _scorer(name)
     asked = scorer._response_method
     labels = as_labels(y_true, "y_true")
     if asked == "predict":
@@ -263,6 +269,19 @@ def _of_scorer(
         return float(scorer._sign * scorer._score_func(truth, answers, **scorer._kwargs))
 
     return _Called(name, True, value, labels.to_numpy(), one, other, _starts(len(labels), length))
+
+
+def _scorer(name: str) -> Any:
+    from sklearn.metrics import get_scorer, get_scorer_names
+
+    if name not in get_scorer_names():
+        raise invalid(
+            "metric",
+            f"must be one of {', '.join(METRICS)}, the name of a scikit-learn scorer, or a callable",
+            repr(name),
+            "Choose one of them.",
+        )
+    return get_scorer(name)
 
 
 def _of_the_second(p: NDArray[np.float64] | None) -> NDArray[np.float64]:

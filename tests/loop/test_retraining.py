@@ -8,6 +8,7 @@ from mlflow.models import ModelSignature, infer_signature
 from mlflow.types import ColSpec, Schema
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, PoissonRegressor
+from sklearn.metrics import f1_score
 
 import mlflow_drift
 from mlflow_drift.config import PipelineConfig
@@ -16,7 +17,7 @@ from mlflow_drift.loop.retraining import retrain
 from mlflow_drift.loop.running import run_once
 from mlflow_drift.loop.scanning import scan
 from mlflow_drift.models import load_native, load_profile
-from mlflow_drift.values import Action, Decision
+from mlflow_drift.values import Action, Decision, Outcome
 
 pytestmark = pytest.mark.server
 
@@ -126,6 +127,34 @@ def test_counts_are_regression(server):
     assert "mae_difference" in turn.verdict.metrics
     verdict = mlflow_drift.validate("counts", 2, 1, data=(now, labels), task="regression")
     assert "mae_difference" in verdict.metrics
+
+
+def test_versions_are_compared_by_the_metric_that_counts(server):
+    (X, y), (now, labels) = rows(800, 0), rows(1500, 1, drifted=True)
+    champion("chosen", LogisticRegression().fit(X, y), X, y)
+    model = LogisticRegression().fit(now[:300], labels[:300])
+    mlflow_drift.log_model(model, reference=now, registered_model_name="chosen", **QUICK)
+    data = now[300:], labels[300:]
+    for metric in ("auc", "neg_log_loss", "f1"):
+        verdict = mlflow_drift.validate("chosen", 2, 1, data, metric=metric)
+        assert verdict.outcome is Outcome.PASS
+        assert verdict.metrics["declared_n"] == 1000
+    assert verdict.metrics["challenger"] == pytest.approx(
+        f1_score(labels[300:1300], model.predict(now[300:1300]))
+    )
+    with pytest.raises(InvalidInputError, match="metric: must be one of accuracy, f1"):
+        mlflow_drift.validate("chosen", 2, 1, data, metric="speed")
+    champion("numbers", PoissonRegressor().fit(X, y), X, y)
+    mlflow_drift.log_model(
+        PoissonRegressor().fit(now, labels), reference=now, registered_model_name="numbers", **QUICK
+    )
+    with pytest.raises(
+        InvalidInputError, match="metric: must be one of predictions for a model without predict_proba"
+    ):
+        mlflow_drift.validate("numbers", 2, 1, data, metric="auc")
+    assert (
+        mlflow_drift.validate("numbers", 2, 1, data, metric="rmse", task="regression").outcome is Outcome.PASS
+    )
 
 
 def test_a_column_that_went_missing_is_known_from_the_replayed_rows(server):
